@@ -1,22 +1,23 @@
 """Whose turn it is: all that connections give the loop to do goes through one queue and is done in slices.
 
 A slice has a few milliseconds, for all connections together; then the loop does what else is due (RPC, timers, signals,
-other sockets) before the next one. Who has had least of the loop's time of late comes first: what a connection's work
-was measured to take counts half after ``HALF_LIFE``, so a peer that asks for little is served before those that keep
-the loop busy, however many they are; busy ones share equally, and nobody saves time up for more than a moment.
-
-A piece of work (one message, one write) is never cut: it shall be short, or be done beside the loop.
+other sockets) before the next one. The order is that of fair queueing by start times: a clock of turns stands where the
+work that was begun last started, work starts there or where the connection's work before it ended, whichever is later,
+and what is expected to end first is done first. So busy ones share equally, however many messages
+that takes; a peer that asks for little is served before those that keep the loop busy, however many they are; a hundred
+strangers who come at once do not each have first what an honest peer has had of late; and nobody saves time up.
 
 While ``gives_way`` tells that a thread beside the loop has work that nobody should wait for longer than necessary (a
 block at the tip), there is a rest between slices, three times as long as they were: Python's threads share one
-interpreter, and a queue that is never empty would take half of it.
+interpreter, and a queue that is never empty would take half of it. A rest in which no other thread does anything is of
+no use (that one waits for a disk or for worker processes) and ends.
 """
 
 from __future__ import annotations
 
 import time
 from heapq import heappop, heappush
-from math import inf, log2
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,28 +28,30 @@ REST = 3.0  # seconds between slices for each second of work while a thread is t
 MAX_REST = 0.05  # ... and at most
 QUANTUM = 0.001  # seconds of one connection's work before another one is looked at
 ALONE = 0.1  # share of its work that a connection is charged with when no other one waits meanwhile
-HALF_LIFE = 1.0  # seconds in which what a connection has had counts half
 PER_BYTE = 1e-7  # seconds that a byte which waits counts for in the order; what it took counts when it is done
-MAX_AGE = 100.0  # half-lives after which nothing is left
+MOST_EXPECTED = 0.004  # seconds that the next turn is taken to last, however much waits or the last one took
+REST_STEP = 0.005  # seconds of a rest between two looks whether it is of use
+REST_USED = 0.2  # share of a step that other threads must have had of the processors for the rest to go on
 ASKED = 0.1  # share of its work that counts for the order when we asked for what it sends
 
 
 class Turn:
     """A connection's place in the queue.
 
-    ``work`` does one piece and tells whether there may be more; ``finish`` ends a turn of several pieces. ``rank``
-    orders connections by what they have had of late, ``held`` (bytes that wait) tells what the next piece may cost:
-    who brings little goes before who brings much. ``excused`` is set by who finds that this share of a piece is not to
-    be charged.
+    ``work`` does one piece and tells whether there may be more; ``finish`` ends a turn of several pieces. ``start`` and
+    ``end`` are those of its work by the clock of turns. ``took`` (seconds of the last turn) and ``held`` (bytes that
+    wait) tell what the next one may cost: who brings little goes before who brings much. ``excused`` is set by who
+    finds that this share of a piece is not to be charged.
     """
 
-    __slots__ = ("charged", "excused", "finish", "held", "peer_id", "rank", "waiting", "work")
+    __slots__ = ("charged", "end", "excused", "finish", "held", "peer_id", "start", "took", "waiting", "work")
 
     def __init__(self, peer_id: int, work: Callable[[], bool], finish: Callable[[], None]) -> None:
         self.peer_id = peer_id
         self.work = work
         self.finish = finish
-        self.rank = -inf  # log2 of the seconds of late, plus the time in half-lives: it does not change with time
+        self.start = self.end = -inf
+        self.took = QUANTUM
         self.charged = 0.0  # seconds of processor time since ``Turns.take_charges``
         self.held = 0
         self.waiting = False
@@ -72,16 +75,20 @@ class Turns:
         charges: bool = True,
         call_later: Callable[[float, Callable[[], None]], object] | None = None,
         gives_way: Callable[[], bool] = lambda: False,
+        others: Callable[[], float] = lambda: time.process_time() - time.thread_time(),
     ) -> None:
         """``charges``: somebody takes them, with ``take_charges``. ``call_later`` has something called after seconds,
-        as is wanted while ``gives_way``."""
+        as is wanted while ``gives_way``. ``others``: seconds of processor time of the process's other threads so far.
+        """
         self._call_soon = call_soon
         self._call_later = call_later
         self._gives_way = gives_way
         self._since_rest = 0.0  # seconds of work
+        self._others = others
         self._clock = clock
         self._cpu = cpu
-        self._queue: list[tuple[float, int, Turn]] = []  # heap: rank with what is held, order of coming
+        self._queue: list[tuple[float, int, Turn]] = []  # heap: expected end, order of coming
+        self._started = 0.0  # the clock of turns
         self._come = 0
         self._scheduled = False
         self._at_work: Turn | None = None
@@ -111,16 +118,30 @@ class Turns:
         if self._since_rest >= SLICE:
             worked, self._since_rest = self._since_rest, 0.0
             if self._call_later is not None and self._gives_way():
-                self._call_later(min(worked * REST, MAX_REST), self._slice)
+                self._rest(self._clock() + min(worked * REST, MAX_REST))
                 return
         self._call_soon(self._slice)
+
+    def _rest(self, until: float) -> None:
+        """Go on when the rest is over, or of no use to anybody."""
+        call_later, step, others = self._call_later, min(until - self._clock(), REST_STEP), self._others()
+
+        def go_on_or_rest() -> None:
+            left = until - self._clock()
+            if left > 0 and self._gives_way() and self._others() - others >= step * REST_USED:
+                self._rest(until)
+            else:
+                self._slice()
+
+        assert call_later is not None
+        call_later(step, go_on_or_rest)
 
     def _push(self, turn: Turn) -> None:
         turn.waiting = True
         self._come += 1
-        age = self._clock() / HALF_LIFE
-        of_late = 2.0 ** max(turn.rank - age, -MAX_AGE)
-        heappush(self._queue, (log2(of_late + turn.held * PER_BYTE) + age, self._come, turn))
+        turn.start = max(turn.end, self._started)
+        expected = min(max(turn.held * PER_BYTE, turn.took), MOST_EXPECTED)
+        heappush(self._queue, (turn.start + expected, self._come, turn))
 
     def _slice(self) -> None:
         """Work for ``SLICE`` seconds, at least one piece."""
@@ -131,6 +152,7 @@ class Turns:
             while queue:
                 turn = heappop(queue)[2]
                 turn.waiting = False
+                self._started = max(self._started, turn.start)
                 self._at_work = turn
                 if self._take_turn(turn, end):
                     self._push(turn)
@@ -163,19 +185,14 @@ class Turns:
         turn.finish()
         took = self._cpu() - first
         self._charge(turn, read - asked)  # not for writing: what others ask for is limited where it is served
-        self._note(turn, took - asked * (1 - ASKED))
+        turn.took = max(0.0, took - asked * (1 - ASKED))
+        turn.end = turn.start + turn.took
         return more or self._again
 
     def _charge(self, turn: Turn, seconds: float) -> None:
         if self._charges and seconds > 0:
             turn.charged += seconds if self._queue else seconds * ALONE
             self._charged[turn.peer_id] = turn
-
-    def _note(self, turn: Turn, seconds: float) -> None:
-        """Add to what a connection has had of late."""
-        if seconds > 0:
-            age = self._clock() / HALF_LIFE
-            turn.rank = log2(2.0 ** max(turn.rank - age, -MAX_AGE) + seconds) + age
 
     def take_charges(self) -> Iterable[tuple[int, float]]:
         """Seconds of processor time by peer since the last call, without what was excused and without writing."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from math import inf, log2
 
 import pytest
 
-from btcnode.net.turns import ALONE, ASKED, HALF_LIFE, SLICE, Turn, Turns
+from btcnode.net.turns import ALONE, ASKED, SLICE, Turn, Turns
 
 
 class Loop:
@@ -19,9 +18,11 @@ class Loop:
         self.due: list[Callable[[], None]] = []
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.block_in_work = False
+        self.others = 0.0  # seconds that other threads have worked
         self.turns = Turns(
             self.due.append, lambda: self.now, lambda: self.now,
             call_later=lambda seconds, call: self.later.append((seconds, call)), gives_way=lambda: self.block_in_work,
+            others=lambda: self.others,
         )  # fmt: skip
         self.order: list[int] = []
         self.spent: Counter[int] = Counter()
@@ -42,11 +43,15 @@ class Loop:
 
         return Turn(number, work, lambda: None)
 
-    def take_rests(self) -> float:
-        """Let the seconds pass after which slices are to follow, and these follow; tells how many."""
+    def take_rests(self, busy: float = 1.0) -> float:
+        """Let the seconds pass after which slices are to follow, and these follow; tells how many.
+
+        ``busy``: the share of them that other threads work.
+        """
         later, self.later[:] = self.later[:], []
         for seconds, call in later:
             self.now += seconds
+            self.others += seconds * busy
             self.due.append(call)
         return sum(seconds for seconds, _ in later)
 
@@ -87,7 +92,7 @@ def test_a_block_at_the_tip_has_most_of_the_interpreter(cost: float) -> None:
         loop.turns.add(loop.peer(number, cost, 10**6))
     assert rested(loop, 20) == 0
     loop.block_in_work = True
-    assert 0.7 < rested(loop, 200) <= 0.75
+    assert 0.7 < rested(loop, 200) <= 0.7501
     loop.block_in_work = False
     rested(loop, 2)
     assert rested(loop, 20) == 0
@@ -102,6 +107,52 @@ def test_who_comes_again_and_again_leaves_the_same_share() -> None:
         loop.slice()
         loop.take_rests()
     assert 0.2 < loop.spent[1] / (loop.now - begun) < 0.3
+
+
+def test_a_rest_ends_with_the_block() -> None:
+    loop = Loop()
+    loop.block_in_work = True
+    for number in range(50):
+        loop.turns.add(loop.peer(number, 0.02, 10**6))
+    loop.slice()
+    ((seconds, _),) = loop.later
+    assert seconds <= SLICE
+    loop.block_in_work = False
+    done = len(loop.order)
+    loop.take_rests()
+    loop.slice()
+    assert len(loop.order) > done
+
+
+def test_a_rest_ends_when_no_other_thread_makes_use_of_it() -> None:
+    for busy, at_most in ((0.01, 2), (0.9, 12)):
+        loop = Loop()
+        loop.block_in_work = True
+        loop.turns.add(loop.peer(1, 0.02, 10**6))
+        loop.slice()
+        done, steps = len(loop.order), 0
+        while len(loop.order) == done:
+            assert loop.take_rests(busy)
+            loop.slice()
+            steps += 1
+        assert steps <= at_most and (steps == 1) is (busy < 0.1)  # the chain's thread may wait for workers
+
+
+def test_newcomers_do_not_each_have_what_an_honest_peer_has_had_before_it() -> None:
+    loop = Loop()
+    honest = Turn(999, loop.peer(999, 0.0002, 1).work, lambda: None)
+    for _ in range(100):  # it has had 20 ms of late
+        honest.work = loop.peer(999, 0.0002, 1).work
+        loop.turns.add(honest)
+        loop.slice()
+    for number in range(110):
+        loop.turns.add(loop.peer(number, 0.0005, 1000))
+    honest.work = loop.peer(999, 0.0001, 1).work
+    loop.turns.add(honest)
+    begun = loop.now
+    while loop.order.count(999) < 101:
+        loop.slice()
+    assert loop.now - begun <= 110 * 0.0015 + 0.001  # a turn of each; what the honest one has had, of each: two seconds
 
 
 def test_little_work_is_done_at_once_beside_a_block() -> None:
@@ -134,15 +185,13 @@ def test_who_asks_for_little_is_served_next_however_many_are_busy() -> None:
         loop.turns.add(loop.peer(number, 0.01, 1000))
     for _ in range(150):  # each of them has had something
         loop.slice()
-    rank = -inf
+    honest = loop.peer(999, 0.0001, 1)
     for _ in range(20):
-        honest = loop.peer(999, 0.0001, 1)  # one message, then it waits for the answer
-        honest.rank = rank
+        honest.work = loop.peer(999, 0.0001, 1).work  # one message, then it waits for the answer
         done = len(loop.order)
         loop.turns.add(honest)
         loop.slice()
         assert loop.order[done] == 999
-        rank = honest.rank
         for _ in range(7):
             loop.slice()
 
@@ -150,16 +199,18 @@ def test_who_asks_for_little_is_served_next_however_many_are_busy() -> None:
 def test_who_brings_little_goes_before_who_brings_much() -> None:
     """A hundred peers that were silent so far bring a megabyte each at once: a ping does not wait for all of them."""
     loop = Loop()
+    honest = loop.peer(999, 0.0001, 50)
+    loop.turns.add(honest)
+    loop.slice()  # it has had a little
+    honest.work = loop.peer(999, 0.0001, 1).work
+    honest.held = 32
     for number in range(100):
         hostile = loop.peer(number, 0.02, 1)
         hostile.held = 1_000_000
         loop.turns.add(hostile)
-    honest = loop.peer(999, 0.0001, 1)
-    honest.rank = log2(0.005)  # it has had a little
-    honest.held = 32
     loop.turns.add(honest)
     loop.slice()
-    assert loop.order[0] == 999
+    assert loop.order[50] == 999
 
 
 def test_rest_is_not_saved_up() -> None:
@@ -202,7 +253,7 @@ def test_what_is_excused_is_not_charged_but_counts_for_the_order() -> None:
     loop.turns.add(turn)
     loop.slice()
     assert dict(loop.turns.take_charges()) == {8: pytest.approx(0.002)}
-    assert 2.0 ** (turn.rank - loop.now / HALF_LIFE) == pytest.approx(0.003 * ASKED, rel=0.01)
+    assert turn.end - turn.start == pytest.approx(0.003 * ASKED, rel=0.01)
     assert dict(loop.turns.take_charges()) == {}
 
 
@@ -230,7 +281,7 @@ def test_writing_at_the_end_of_a_turn_counts_for_the_order_and_may_ask_for_anoth
         loop.slice()
     assert not writes
     assert not loop.due
-    assert 2.0 ** (turn.rank - loop.now / HALF_LIFE) == pytest.approx(0.012, rel=0.01)
+    assert turn.end == pytest.approx(0.012, rel=0.01)
     assert sum(seconds for _, seconds in loop.turns.take_charges()) == 0
 
 
