@@ -20,6 +20,7 @@ import socket
 import time
 from collections import Counter, defaultdict, deque
 from dataclasses import field
+from math import inf
 from typing import TYPE_CHECKING, cast
 
 from btcnode.errors import DecodeError
@@ -167,6 +168,7 @@ class Connection(asyncio.Protocol):
         self.last_receive = 0.0
         self.opened = False
         self.close_reason = ""
+        self.ended_at = inf  # when the other end was seen to be closed, while there was something to read before that
         self.peer_name = ""  # its address and port
         self.group = b""  # of its address
         self._transport: asyncio.Transport | None = None
@@ -230,6 +232,11 @@ class Connection(asyncio.Protocol):
     def receiving(self) -> bool:
         """Whether its messages are taken."""
         return self._receiving
+
+    @property
+    def reading(self) -> bool:
+        """Whether its bytes are taken from the socket."""
+        return self._reading and self._receiving
 
     @property
     def fileno(self) -> int:

@@ -56,6 +56,7 @@ MEASURE_INTERVAL = 1.0  # seconds
 LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds
 UNLIMITED = Permission.NOBAN | Permission.DOWNLOAD | Permission.RELAY  # who has one of these gets what it asks for
 TICK_INTERVAL = 0.1  # seconds
+LEFT_BEHIND = 2.0  # seconds that are spent on what a peer that is gone has sent
 ENDED = getattr(select, "POLLRDHUP", 0)  # Linux's; elsewhere ends in order are seen when all before them is read
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
 MAX_SEND_BUFFER = 1_000_000  # bytes: Core's -maxsendbuffer
@@ -226,15 +227,21 @@ class Reactor:
         self.feed_tick()
 
     def _close_ended(self) -> None:
-        """Close what its other end has closed while nobody reads from it: its end lies behind what it has sent."""
-        unread = {c.fileno: c for c in self.connections.values() if not c.receiving and c.fileno >= 0}
+        """Close what its other end has closed while nobody reads from it: its end lies behind what it has sent.
+
+        If only its turn has not come to what it sent before, that is looked at for ``LEFT_BEHIND`` seconds.
+        """
+        unread = {c.fileno: c for c in self.connections.values() if not c.reading and c.fileno >= 0}
         if not unread:
             return
-        poll = select.poll()
+        now, poll = self.loop.time(), select.poll()
         for fileno in unread:
             poll.register(fileno, ENDED)
         for fileno, _ in poll.poll(0):
-            unread[fileno].close("remote end closed", grace=0.0)
+            connection = unread[fileno]
+            connection.ended_at = min(connection.ended_at, now)
+            if not connection.receiving or now >= connection.ended_at + LEFT_BEHIND:
+                connection.close("remote end closed", grace=0.0)
 
     def _measure(self) -> None:
         """Once a second: how much all peers together have taken, if that was all that they could.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -16,9 +17,18 @@ from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
 from btcnode.protocol import effects as fx
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.events import ConnectFailed, DnsSeedResult, LocalAddress, PeerConnected, PeerDisconnected
+from btcnode.protocol.events import (
+    ConnectFailed,
+    DnsSeedResult,
+    LocalAddress,
+    MessageReceived,
+    PeerConnected,
+    PeerDisconnected,
+)
 from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.settings.permissions import AccessRules, parse_whitelist
+from btcnode.wire.framing import encode_frame
+from btcnode.wire.messages import Version
 from btcnode.wire.netaddr import NetAddress, Network
 
 MAGIC = b"\xfa\xbf\xb5\xda"
@@ -183,6 +193,40 @@ def test_an_end_behind_bytes_that_nobody_reads_is_seen() -> None:
         await reactor.close()
 
     asyncio.run(run())
+
+
+def test_what_a_gone_peer_has_left_is_not_worked_on_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reactor_module, "LEFT_BEHIND", 0.2)
+    monkeypatch.setattr(Brain, "step_all", slow_step(Brain.step_all))
+
+    async def run() -> int:
+        brain = Brain()
+        reactor = Reactor(brain, MAGIC, 18444)  # type: ignore[arg-type]
+        await reactor.listen([("127.0.0.1", 0)], required=True)
+        reactor.start()
+        _, writer = await asyncio.open_connection(reactor.bound[0].host, reactor.bound[0].port)
+        await brain.arrivals.get()
+        writer.write(encode_frame(MAGIC, "version", Version(services=9, time=0, nonce=5).encode()))
+        writer.write(encode_frame(MAGIC, "ping", bytes(8)) * 20_000)  # a minute's work
+        await asyncio.sleep(0.1)
+        writer.close()
+        async with asyncio.timeout(30):
+            assert (await brain.departures.get()).reason == "remote end closed"
+        await reactor.close()
+        return sum(isinstance(event, MessageReceived) for event in brain.heard)
+
+    assert 0 < asyncio.run(run()) < 5_000
+
+
+def slow_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A protocol to which a message is three milliseconds of work."""
+
+    def slowed(self: Brain, now: float, happened: Sequence[Any]) -> Any:
+        if isinstance(happened[0], MessageReceived):
+            time.sleep(0.003)
+        return step(self, now, happened)
+
+    return slowed
 
 
 def test_who_comes_through_tor_is_marked_and_has_no_permissions_of_its_address() -> None:
