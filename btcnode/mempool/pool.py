@@ -27,6 +27,7 @@ from btcnode.primitives.tx import Tx
 
 EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget at once: 5 %
 BULK_EVICTION_BYTES = 50_000_000  # smaller budgets are used to the last byte, as by Core: 5 % may be one transaction
+_MAX_HALVINGS = 100.0  # no feerate has anything left after so many
 ROLLING_FEE_HALFLIFE = 12 * 3600  # seconds
 MIN_FEE_DELTA, MAX_FEE_DELTA = -(2**63), 2**63 - 1  # as Core saturates
 SPARE_TIMES = 10_000  # times of arrival kept beyond twice the number of transactions: 10,000 x 150 B
@@ -595,7 +596,8 @@ class Mempool:
                 halflife /= 4
             elif self.memory_usage < self.max_bytes // 2:
                 halflife /= 2
-            self._rolling_feerate /= 2.0 ** ((now - self._rolling_since) / halflife)
+            halvings = min((now - self._rolling_since) / halflife, _MAX_HALVINGS)  # a clock may be set forward by years
+            self._rolling_feerate /= 2.0**halvings
             self._rolling_since = now
             if self._rolling_feerate < self.options.incremental_feerate / 2:
                 self._rolling_feerate = 0.0

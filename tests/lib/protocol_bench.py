@@ -47,6 +47,7 @@ class Bench:
         self.params = params
         self.chain = MemoryChain(params, minimum_chain_work=minimum_chain_work)
         self.now = 1000.0
+        self.unix_start: float = UNIX_START
         rng = Random(seed)
         self.book = AddressBook(rng)
         self.protocol = Protocol(
@@ -86,7 +87,7 @@ class Bench:
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + each)
-            effects = self.step(ev.Tick(UNIX_START + self.now - 1000.0))
+            effects = self.step(ev.Tick(self.unix_start + self.now - 1000.0))
             collected += effects
             for effect in effects if pongs else ():
                 if isinstance(effect, fx.Send) and isinstance(effect.message, Ping):

@@ -55,7 +55,7 @@ class DnsSeeds:
         self._budget = 0  # seeds to be asked before the next look whether there are enough peers
         self._pending = 0  # seeds that have not answered
         self._found = 0
-        self._after_seed_nodes: float | None = None  # Unix time
+        self._after_seed_nodes: float | None = None  # mockable
         self._wait_until = self._next_check = 0.0
         self._told_inactive = False
 
@@ -64,7 +64,7 @@ class DnsSeeds:
         if self._done:
             self._log("DNS seeding disabled")
         elif self._ctx.config.seed_nodes:
-            self._after_seed_nodes = self._ctx.unix + SEED_NODE_TIMEOUT
+            self._after_seed_nodes = self._ctx.mockable + SEED_NODE_TIMEOUT
             self._log(
                 f"-seednode enabled. Trying the provided seeds for {SEED_NODE_TIMEOUT} seconds before defaulting to "
                 "the dnsseeds."
@@ -96,7 +96,7 @@ class DnsSeeds:
         """Whether seed nodes have had their chance."""
         if self._after_seed_nodes is None:
             return True
-        if self._ctx.unix > self._after_seed_nodes:
+        if self._ctx.mockable > self._after_seed_nodes:
             self._log("Couldn't connect to enough peers via seed nodes. Handing fetch logic to the DNS seeds.")
         elif self._enough():
             self._log("P2P peers available. Finished fetching data from seed nodes.")
@@ -181,7 +181,7 @@ class Seeding:
         self._seed_nodes = list(ctx.config.seed_nodes) if automatic else []
         ctx.rng.shuffle(self._seed_nodes)
         self._add_fixed = ctx.config.fixed_seeds and automatic
-        self._started: float | None = None  # Unix time
+        self._started: float | None = None  # mockable
         self._seed_node_timer = 0.0
         self._fetch = False
 
@@ -198,7 +198,7 @@ class Seeding:
             self._ask_seed_node()
 
     def _start(self) -> None:
-        self._started = self._seed_node_timer = self._ctx.unix
+        self._started = self._seed_node_timer = self._ctx.mockable
         self._fetch = bool(self._seed_nodes) and not len(self._gossip.book)
         self.dns.begin()
         if self._ctx.config.automatic_outbound and not self._add_fixed:
@@ -206,8 +206,8 @@ class Seeding:
 
     def _ask_seed_node(self) -> None:
         ctx = self._ctx
-        if full_outbound(ctx) < DNS_ENOUGH_PEERS and ctx.unix > self._seed_node_timer + SEED_NODE_INTERVAL:
-            self._seed_node_timer = ctx.unix
+        if full_outbound(ctx) < DNS_ENOUGH_PEERS and ctx.mockable > self._seed_node_timer + SEED_NODE_INTERVAL:
+            self._seed_node_timer = ctx.mockable
             self._fetch = True
         if not self._fetch:
             return
@@ -228,7 +228,7 @@ class Seeding:
         if not empty:
             return
         assert self._started is not None
-        if ctx.unix > self._started + FIXED_SEEDS_DELAY:
+        if ctx.mockable > self._started + FIXED_SEEDS_DELAY:
             why = "60 seconds have passed and addrman is empty for at least one reachable network"
         elif not config.dns_seed and not config.seed_nodes and not self._connections.added.names():
             why = (

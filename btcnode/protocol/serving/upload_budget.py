@@ -28,8 +28,11 @@ class UploadBudget:
         self._sent += size
 
     def _end_cycle(self, now: int) -> None:
-        """Forget what was sent in a cycle that is over."""
-        if self._start is not None and now > self._start + MAX_UPLOAD_TIMEFRAME:
+        """Forget what was sent in a cycle that is over, or that begins in the future: the clock was set back.
+
+        Without that the cycle would last until the clock is where it was, which may take years.
+        """
+        if self._start is not None and not self._start <= now <= self._start + MAX_UPLOAD_TIMEFRAME:
             self._start, self._sent = None, 0
 
     def time_left(self, now: int) -> int:

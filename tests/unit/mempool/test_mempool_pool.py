@@ -113,6 +113,15 @@ def test_a_full_pool_loses_its_worst_twentieth_and_asks_for_more(monkeypatch: py
     assert min(rates) * 4000 + pool.options.incremental_feerate > expected
 
 
+def test_a_clock_that_is_set_forward_by_years_ends_the_minimum() -> None:
+    pool = filled(200)
+    pool.trim(pool.memory_usage - 1, START)
+    pool.remove_for_block(NoBlock(), START)  # type: ignore[arg-type]
+    assert pool.minimum_feerate(START)
+    pool.max_bytes = 100 * pool.memory_usage
+    assert pool.minimum_feerate(START + 60 * 365 * 86_400) == 0  # 2 ** 175,000 is no float
+
+
 class NoBlock:
     txids = (b"\x00" * 32,)
 

@@ -56,6 +56,22 @@ def test_fixed_seeds_wait_for_other_sources(params: NetworkParams) -> None:
     assert len(bench.book) == 20
 
 
+def test_a_clock_that_is_set_right_holds_no_seeds_back(params: NetworkParams) -> None:
+    bench = bench_of(params, dns_seed=False, fixed_seeds=True, add_nodes=("10.0.0.1:1",))
+    let_fail(bench, 5)
+    bench.unix_start -= 10 * 365 * 86_400  # it was years ahead when the node was started
+    let_fail(bench, 58)
+    assert any(text.startswith("Adding fixed seeds as 60 seconds have passed") for text in lines(bench))
+
+
+def test_seed_nodes_do_not_hold_dns_seeds_back_for_a_clock_that_is_set_right() -> None:
+    bench = bench_of(params_for("mainnet"), seed_nodes=("10.0.0.1:1",), fixed_seeds=False)
+    let_fail(bench, 5)
+    bench.unix_start -= 10 * 365 * 86_400
+    let_fail(bench, 40)
+    assert any("via seed nodes. Handing fetch logic to the DNS seeds." in text for text in lines(bench))
+
+
 def test_fixed_seeds_of_networks_without_addresses_only(params: NetworkParams) -> None:
     bench = bench_of(params, dns_seed=False, fixed_seeds=True, networks=("ipv4", "onion"))
     bench.book.add([AddrEntry(UNIX_START, 9, sim_address(7))], sim_address(1), UNIX_START)

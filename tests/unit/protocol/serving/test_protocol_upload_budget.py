@@ -41,6 +41,16 @@ def test_a_new_cycle_begins_with_the_next_block() -> None:
     assert budget.time_left(DAY + 1) == DAY
 
 
+def test_a_clock_that_was_set_back_does_not_make_a_cycle_longer() -> None:
+    budget = UploadBudget(1000)
+    budget.record(1000, 400 * DAY)
+    assert budget.reached(400 * DAY, historical=False)
+    assert not budget.reached(30 * DAY, historical=False)
+    budget.record(1000, 30 * DAY)
+    assert budget.reached(30 * DAY, historical=False)
+    assert budget.time_left(30 * DAY) == DAY
+
+
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("5", 5 << 20), ("7k", 7000), ("2K", 2048), ("1g", 10**9)])
 def test_units(text: str, value: int) -> None:
     assert settings_of(network="regtest", maxuploadtarget=text).connections.maxuploadtarget_bytes == value
