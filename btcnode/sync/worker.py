@@ -6,6 +6,7 @@ and also when the node is killed. It holds no state between requests.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pickle
@@ -34,6 +35,7 @@ from btcnode.sync.worker_codec import (
     FOLD,
     FOLDED,
     INVALID,
+    NO_MEMORY,
     READY,
     REFUSED,
     REQUEST,
@@ -157,7 +159,9 @@ def main(parent: int) -> None:
     # the node decides when its workers end; a signal to the whole group must not take them from under it
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_watch_parent, args=(parent,), name="parent", daemon=True).start()
+    watch = threading.Thread(target=_watch_parent, args=(parent,), name="parent", daemon=True)
+    with contextlib.suppress(RuntimeError):  # no more threads: it sees the node's end when it has nothing to do
+        watch.start()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     try:
@@ -165,3 +169,5 @@ def main(parent: int) -> None:
             serve(sock)
     except (_Closed, BrokenPipeError, ConnectionResetError):
         sys.exit(0)
+    except MemoryError:
+        os._exit(NO_MEMORY)  # the node tells it, and does the work again

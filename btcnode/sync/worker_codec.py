@@ -41,6 +41,7 @@ FOLDED = 6  # to FOLD: the body is a packed ``Fold``
 REFUSED = 7  # to FOLD: the body is a packed ``SpentRefused``
 TIMES = 8  # to FOLD: the body is a packed ``TimesWanted``
 
+NO_MEMORY = 112  # exit status of a worker that the system has no more memory for
 HASH_SIZE = 32
 MAX_BODY = 64 << 20  # a block of 4 MB has columns of 10 MB at worst
 NO_JOB = -1

@@ -47,6 +47,7 @@ from btcnode.sync.worker_codec import (
     FOLD,
     FOLDED,
     INVALID,
+    NO_MEMORY,
     READY,
     REFUSED,
     TIMES,
@@ -604,7 +605,7 @@ class WorkerPool:
             return
         born = worker.born
         status = self._end(worker)
-        what = f"{reason} (exit status {status})"
+        what = "it has run out of memory" if status == NO_MEMORY else f"{reason} (exit status {status})"
         if not worker.answers:
             self.failed_starts += 1
             self._failed(born, f"a worker process did not get to work: {what}")

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import gc
 import os
+import pickle
 import random
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -45,13 +48,16 @@ from btcnode.sync.driver import ChainDriver
 from btcnode.sync.work_estimate import longest_verification
 from btcnode.sync.worker_codec import (
     ANSWER,
+    CONFIG,
     INVALID,
+    READY,
     VALID,
     Answer,
     AnswerReader,
     decode_columns,
     encode_columns,
     pack_answer,
+    pack_request,
 )
 from btcnode.sync.worker_pool import MAX_PROCESSES, SENT_CHUNKS, WorkerPool, worker_count
 from btcnode.sync.worker_process import WorkerProcess
@@ -363,6 +369,72 @@ def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
         assert pool.pids != [first]
     finally:
         pool.close()
+
+
+def test_a_worker_without_memory_says_so_in_one_line(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pool = WorkerPool(1, PARAMS)
+    try:
+        pool.start()
+        assert pool.submit_decode(chain()[-2]).result(30) is not None
+        resource.prlimit(pool.pids[0], resource.RLIMIT_AS, (1 << 20, 1 << 20))  # less than it has: nothing more
+        assert pool.submit_decode(bytes(3_000_000)).result(30) is None
+        wait_for(lambda: pool.replaced == 1)
+        wait_for(lambda: pool.running)
+        assert pool.submit_decode(chain()[-2]).result(30) is not None
+    finally:
+        pool.close()
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        next(record.message for record in caplog.records if "it has run out of memory" in record.message)
+    ]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_all_workers_stopped_at_once_are_replaced() -> None:
+    lab = MempoolLab(free=4)
+    coins = [lab.coin() for _ in range(4)]
+    jobs = [
+        ScriptJob(pay([coin], 500).raw, [lab.coins.coins[coin.outpoint][4:]], STANDARD_VERIFY_FLAGS) for coin in coins
+    ]
+    pool = WorkerPool(3, PARAMS, answer_timeout=0.5)
+    try:
+        pool.start()
+        wait_for(lambda: sum(worker.ready for worker in pool._workers) == 3)
+        stopped = pool.pids
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        tasks = [TxTask([job], n) for n, job in enumerate(jobs)]
+        for task in tasks:
+            pool.submit_transactions(task)
+        for task in tasks:
+            assert task.future.result(30) is None or verdict(task, 30) == (1, None)
+        wait_for(lambda: not set(stopped) & set(pool.pids))
+        wait_for(lambda: sum(worker.ready for worker in pool._workers) == 3)
+    finally:
+        pool.close()
+    assert not zombies()
+
+
+def test_a_worker_that_may_have_no_thread_works(tmp_path: Path) -> None:
+    program = (
+        "import sys, threading\n"
+        'def start(thread): raise RuntimeError("can\'t start new thread")\n'
+        "threading.Thread.start = start\n"
+        "from btcnode.sync.worker import main\n"
+        "main(int(sys.argv[1]))\n"
+    )
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", program, str(os.getpid())]
+    with ours, subprocess.Popen(command, stdin=theirs.fileno(), stderr=subprocess.PIPE) as worker:
+        theirs.close()
+        ours.settimeout(30)
+        ours.sendall(b"".join(pack_request(0, CONFIG, pickle.dumps(PARAMS))))
+        (answer,) = AnswerReader().feed(ours.recv(4096))
+        assert answer.status == READY
+        ours.close()
+        assert worker.stderr is not None and worker.stderr.read() == b""
+        assert worker.wait(30) == 0
 
 
 class Liar(WorkerProcess):
