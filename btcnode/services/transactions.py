@@ -522,14 +522,20 @@ class Transactions:
                 offer = _Offer(tx, partial(self._judged, effect), test=effect.test, source=effect.peer_id)
                 self._peers_offers[effect.number] = offer
                 offers.append(offer)
-        if self._warming or self._may_be_cold(_inputs(offers)):
-            self._cold.append(offers)
-            if not self._warming:
-                self._warming = True
-                self._spawn(asyncio.get_running_loop().create_task(self._warm_up()))
-        elif offers:
+        if offers:
+            self._take_or_warm(offers)
+
+    def _take_or_warm(self, offers: list[_Offer]) -> None:
+        """Judge offers a few coins at a time, until one has to be read from a disk: the rest waits for its coins."""
+        for some in _parts(offers):
+            if self._warming or self._may_be_cold(_inputs(some)):
+                self._cold.append(some)
+                if not self._warming:
+                    self._warming = True
+                    self._spawn(asyncio.get_running_loop().create_task(self._warm_up()))
+                continue
             before = thread_disk_reads()
-            self._take(offers)
+            self._take(some)
             if thread_disk_reads() != before:
                 self._disk_met = perf_counter()
 
@@ -757,6 +763,22 @@ class Transactions:
             below = [at for at in heights if at <= height]
             entry.lock_points = locks = LockPoints(*lock, tree.ancestor(tip, max(below, default=0)))
         return sequence_locks_met((locks.height, locks.time), height + 1, median)
+
+
+def _parts(offers: list[_Offer]) -> list[list[_Offer]]:
+    """In order, each with ``MAX_COLD`` inputs at most, or a single offer."""
+    if _inputs(offers) <= MAX_COLD:
+        return [offers]
+    parts: list[list[_Offer]] = []
+    left = 0
+    for offer in offers:
+        count = len(offer.tx.prevouts)
+        if count > left:
+            parts.append([])
+            left = MAX_COLD
+        parts[-1].append(offer)
+        left -= count
+    return parts
 
 
 def _inputs(offers: Sequence[_Offer]) -> int:

@@ -221,6 +221,22 @@ def test_a_disk_that_is_met_is_met_beside_the_loop_from_then_on(monkeypatch: pyt
     run(scene)
 
 
+def test_a_run_of_more_coins_is_looked_up_in_parts_until_the_disk_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        looked_up = count_look_ups(monkeypatch, bench)
+        monkeypatch.setattr(service, "thread_disk_reads", lambda: len(looked_up) // 2)  # every other one reads
+        run_of = [pay([bench.lab.coin() for _ in range(MAX_COLD // 4)], 5_000) for _ in range(16)]
+        await bench.in_a_row(*run_of)
+        assert all(len(outpoints) <= MAX_COLD for outpoints in looked_up)
+        assert sum(map(len, bench.disk.asked)) == 8 * MAX_COLD // 4  # two parts here, two beside the loop
+        await bench.workers.work()
+        await bench.workers.work()
+        assert {entry.txid for entry in bench.pool} == {tx.txid for tx in run_of}
+
+    monkeypatch.setattr(service, "COLD_SECONDS", inf)
+    run(scene)
+
+
 def test_what_waited_for_its_coins_is_judged_a_run_at_a_time_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(bench: Bench) -> None:
         bench.disk.goes.clear()
