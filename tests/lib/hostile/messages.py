@@ -14,6 +14,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.testing.blocks import BlockTemplate, grind
 from btcnode.wire.constants import (
     MAX_BLOCK_INPUTS,
+    MAX_UTREEXO_HASHES,
     MSG_BLOCK,
     MSG_CMPCT_BLOCK,
     MSG_FILTERED_BLOCK,
@@ -39,6 +40,8 @@ from btcnode.wire.messages import (
     GetCFilters,
     GetData,
     GetHeaders,
+    GetUtreexoProof,
+    GetUtreexoRoot,
     GetXBlockTx,
     GetXThin,
     Headers,
@@ -243,7 +246,24 @@ def _xthin_block(world: World, _: int) -> Source:
     return _regrinding(world, "xthinblock", thin.encode()[HEADER_SIZE:], world.tip)
 
 
+def _small_compact(world: World, _: int) -> Source:
+    """Compact blocks of one transaction on blocks that nobody knows."""
+    return _regrinding(world, "cmpctblock", bytes(8) + b"\0\x01\0" + TINY_TX, os.urandom(32))
+
+
+def _empty_blocks(world: World, _: int) -> Source:
+    """Blocks without a transaction on the tip."""
+    return _regrinding(world, "block", b"\0", world.tip)
+
+
+def _ask_one_part(world: World, _: int) -> Source:
+    return in_bulk(wire(GetBlockTxn(_hash_of(world.busy), (9_000,))))
+
+
 BLOCKS = (
+    Kind("cmpctblock on an unknown block", _small_compact),
+    Kind("blocks without transactions", _empty_blocks),
+    Kind("getblocktxn, one of a busy block", _ask_one_part),
     Kind("cmpctblock of 4 MB", _compact_large),
     Kind("cmpctblock of 4 MB, known block", _compact_large_known),
     Kind("cmpctblock, 65,534 short ids", _compact_ids, pool=True),
@@ -345,7 +365,18 @@ def _thin_then_wrong(world: World, _: int) -> Source:
     return frames
 
 
+def _one_nowhere(world: World, _: int) -> Source:
+    """A header whose parent nobody knows, again and again."""
+    return in_bulk(wire(Headers((new_header(os.urandom(32), bytes(32), world.started),))))
+
+
+def _one_known(world: World, _: int) -> Source:
+    return in_bulk(wire(Headers((world.blocks[-1][:HEADER_SIZE],))))
+
+
 HEADERS = (
+    Kind("headers, one that leads nowhere", _one_nowhere, pause=0.05),  # else what sockets hold is read for a minute
+    Kind("headers, one that is known", _one_known, pause=0.05),
     Kind("headers that fork at every height", _forks),
     Kind("headers, 2,000, times that jump, the last too old", _warped),
     Kind("getheaders, 2,000 each time", _headers_from_the_start),
@@ -574,7 +605,46 @@ def _get_known(world: World, _: int) -> Source:
     return lambda _: chain([wire(Mempool())], repeat(request))
 
 
+def _numbered(command: str, payload: bytes, at: int, together: int) -> Source:
+    """Small messages, many at a time, each with another number at ``at``."""
+
+    def frames(number: int) -> Frames:
+        head, tail = payload[:at], payload[at + 8 :]
+        for n in count():
+            first = (number << 40) + n * together
+            yield b"".join(
+                [frame(command, b"".join((head, (first + i).to_bytes(8, "little"), tail))) for i in range(together)]
+            )
+
+    return frames
+
+
+def _one_unknown(kind: int) -> Source:
+    return _numbered("inv", Inv((InvItem(kind, bytes(32)),)).encode(), 10, 300)
+
+
+def _small_orphans(world: World, _: int) -> Source:
+    tx = Tx(2, [os.urandom(36)], [b""], [0], [make_txout(5_000, TRUE_PROGRAM)])
+    return _numbered("tx", tx.raw, 10, 200)
+
+
+def _valid(world: World, connections: int) -> Source:
+    """Each connection has transactions of its own, all of them good."""
+    share = min(200, len(world.coins) // connections)
+    made = [
+        b"".join([frame("tx", plain_tx(coin, 1_000, n).raw) for coin in world.take(share)]) for n in range(connections)
+    ]
+    return lambda number: iter([made[number % connections]])
+
+
 TRANSACTIONS = (
+    Kind("orphans of 94 bytes", _small_orphans),
+    Kind("tx of 60 bytes, ever others", lambda *_: _numbered("tx", TINY_TX, 10, 300)),
+    Kind("tx, good ones of everybody", _valid),
+    Kind("inv, one unknown", lambda *_: _numbered("inv", Inv((InvItem(MSG_WTX, bytes(32)),)).encode(), 10, 300)),
+    Kind(
+        "inv, one unknown block", lambda *_: _numbered("inv", Inv((InvItem(MSG_BLOCK, bytes(32)),)).encode(), 10, 300)
+    ),
     Kind("orphans in chains of 60, resolved by the last", _cascades),
     Kind("80 transactions replaced by one, again and again", _many_replaced),
     Kind("clusters of 63, dense, replaced", _dense_clusters),
@@ -650,7 +720,24 @@ def _filtered_mempool(filter_: FilterLoad) -> Source:
     return for_ever(wire(filter_), wire(Mempool()))
 
 
+def _get_proof(world: World, _: int) -> Source:
+    return in_bulk(wire(GetUtreexoProof(_hash_of(world.busy))))
+
+
+def _get_proof_parts(world: World, _: int) -> Source:
+    """Bitmaps as large as they may be."""
+    request = GetUtreexoProof(
+        _hash_of(world.busy), 0, b"\xff" * (MAX_UTREEXO_HASHES // 8), b"\xff" * (MAX_BLOCK_INPUTS // 8)
+    )
+    return for_ever(wire(request))
+
+
 REQUESTS = (
+    Kind("getuproof of a busy block", _get_proof, both=False),
+    Kind("getuproof of a busy block, never read", _get_proof, both=False, reading=Reading.NONE),
+    Kind("getuproof of a busy block, largest bitmaps", _get_proof_parts, both=False),
+    Kind("getuproof of an unknown block", lambda *_: in_bulk(wire(GetUtreexoProof(b"?" * 32))), both=False),
+    Kind("geturoot of a busy block", lambda world, _: in_bulk(wire(GetUtreexoRoot(_hash_of(world.busy)))), both=False),
     Kind("getdata, 50,000 unknown transactions", lambda *_: _ask(MSG_WTX, b"\5" * 32)),
     Kind("getdata, the same 4 MB block", lambda world, _: _ask(MSG_WITNESS_BLOCK, _hash_of(world.fat))),
     Kind(

@@ -155,6 +155,14 @@ def _pipelined(path: str) -> Source:
     return for_ever(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 200)
 
 
+def _odd_wallets(world: World, _: int) -> Source:
+    """Calls to wallets of names that no wallet has: long ones, paths, bytes that are no text."""
+    names = [b"%2e%2e/%2e%2e/etc", b"x" * 4_000, b"%ff%fe", b"%00", b"a%2fb", b"", b"%25" * 500]
+    body = b'{"method": "getwalletinfo"}'
+    rest = b" HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + LOGIN + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return for_ever(b"".join([b"POST /wallet/" + name + rest + body for name in names]) * 10)
+
+
 RANGED = (  # test keys
     "wpkh(tpubD6NzVbkrYhZ4WaWSyoBvQwbpLkojyoTZPRsgXELWz3Popb3qkjcJyJUGLnL4qHHoQvao8ESaAstxYSnhyswJ76uZPStJRJCTKvosUCJZL5B/*)"
 )
@@ -224,6 +232,7 @@ HTTP = (
         door=Door.RPC,
         fixed=60,
     ),
+    Kind("RPC, wallets of odd names pipelined", _odd_wallets, door=Door.RPC),
     Kind("RPC, 300 idle", lambda *_: once(), door=Door.RPC, fixed=300),
     Kind("RPC, 300 requests that never end", _endless_head, door=Door.RPC, fixed=300, pause=0.2),
     Kind("RPC, importmempool of /dev/zero", _import_endless, door=Door.RPC, fixed=1),
