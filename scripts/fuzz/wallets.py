@@ -2,9 +2,10 @@
 
     python scripts/fuzz/wallets.py --kills 200 --seed 1
 
-A node in a process of its own sends, replaces, mines and rescans until it is killed (kill -9) after a
-random time. At the next start every transaction and address that it had answered has to be there, no coin may have
-two spenders of which none replaces the other, and its balance has to be what the UTXO set has for its descriptors.
+A node in a process of its own sends, replaces and mines until it is killed (kill -9) after a random time; in every
+other round it looks through the whole chain over and over beside that. At the next start every transaction and address
+that it had answered has to be there, and its balance has to be what the UTXO set has for its descriptors. No coin may
+be signed into two transactions of which none replaces the other, unless the earlier one was dead at that moment.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> int:
         try:
             life.begin()
             for number in range(options.kills):
-                life.round(random.uniform(0.05, options.seconds))
+                life.round(random.uniform(0.05, options.seconds), rescanning=number % 2 == 1)
                 if life.problems:
                     print(f"FAILED at kill {number}, seed {options.seed}:", *life.problems, sep="\n  ", flush=True)
                     return 1

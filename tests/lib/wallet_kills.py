@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +17,6 @@ from tests.lib.process import NodeProcess, RpcFailure
 OPTIONS = ("--wallet", "w", "--keypool", "20", "--fallbackfee", "0.0001")
 BUSY = (
     "sendtoaddress", "sendtoaddress", "sendmany", "send", "bumpfee", "bumpfee", "mine", "getnewaddress", "sendall",
-    "rescan",
 )  # fmt: skip
 INTERNAL_ERROR = -32603
 SAME_BLOCK = "ProcessNewBlock, block not accepted"  # in one second the same block comes out again
@@ -39,7 +39,9 @@ class SpendingLife:
         self.addresses: list[str] = []
         self.problems: list[str] = []
         self.counts: dict[str, int] = defaultdict(int)
+        self.signers: dict[tuple[str, int], list[str]] = defaultdict(list)  # by coin, in order of their answers
         self._stopping = False
+        self._under_way: dict[str, str] = {}  # by thread
 
     def begin(self) -> None:
         """Have a wallet with forty coins."""
@@ -54,56 +56,98 @@ class SpendingLife:
         self.node.stop()  # what a kill leaves of the chain is what was flushed
         self.node.start()
 
-    def round(self, seconds: float) -> None:
-        """Work for so long, be killed, start, and look."""
+    def round(self, seconds: float, *, rescanning: bool = False) -> None:
+        """Work for so long, ``rescanning`` all the time beside it or not, be killed, start, and look."""
         self._stopping = False
-        worker = threading.Thread(target=self._work)
-        worker.start()
+        workers = [threading.Thread(target=self._work, args=("spend", self._some_work))]
+        if rescanning:
+            workers.append(threading.Thread(target=self._work, args=("scan", lambda: self._do("rescan"))))
+        for worker in workers:
+            worker.start()
         time.sleep(seconds)
+        for what in sorted(self._under_way.values()):
+            self.counts[f"killed in {what}"] += 1
         self.node.kill()
         self._stopping = True
-        worker.join()
+        for worker in workers:
+            worker.join()
         self.node.start()
         self.check()
 
-    def _work(self) -> None:
+    def _some_work(self) -> None:
+        self._do(self.random.choice(BUSY))
+
+    def _work(self, thread: str, work: Callable[[], None]) -> None:
         while not self._stopping:
             try:
-                self._do(self.random.choice(BUSY))
+                work()
             except (OSError, http.client.HTTPException, json.JSONDecodeError):
                 return  # it is dead
             except RpcFailure as error:
                 self.counts["refused"] += 1
                 if error.code == INTERNAL_ERROR and error.message != SAME_BLOCK:
                     self.problems.append(error.message)
-
             except Exception as error:
                 self.problems.append(repr(error))
                 raise
+            finally:
+                self._under_way.pop(thread, None)
 
     def _do(self, what: str) -> None:
         rpc, random = self.node.rpc, self.random
         self.counts[what] += 1
-        amount = f"{random.randrange(10_000, 30_000_000) / 1e8:.8f}"
-        if what == "sendtoaddress":
-            self.answered.append(rpc("sendtoaddress", random.choice([OTHER, *self.addresses[-3:]]), amount))
-        elif what == "sendmany":
-            targets = {OTHER: amount, **dict.fromkeys(self.addresses[-2:], amount)}
-            self.answered.append(rpc("sendmany", "", targets))
-        elif what == "send":
-            self.answered.append(rpc("send", {OTHER: amount})["txid"])
-        elif what == "bumpfee" and self.answered:
-            self.answered.append(rpc("bumpfee", random.choice(self.answered[-5:]))["txid"])
-        elif what == "mine":
+        self._under_way["scan" if what == "rescan" else "spend"] = what
+        if what == "mine":
             rpc("generatetoaddress", 1, OTHER)
         elif what == "getnewaddress":
             self.addresses.append(rpc("getnewaddress", "", random.choice(["bech32", "bech32m", "legacy"])))
-        elif what == "sendall" and not random.randrange(6) and self.addresses:
-            self.answered.append(rpc("sendall", [self.addresses[-1]])["txid"])
         elif what == "rescan":
-            rpc("rescanblockchain", max(0, rpc("getblockcount") - random.randrange(130)))
+            rpc("rescanblockchain", 0)
+        else:
+            txid = self._spend(what)
+            if txid:
+                self.answered.append(txid)
+                self._check_coins_of(txid)
+
+    def _spend(self, what: str) -> str:
+        """The txid of a new transaction, empty where there is nothing to spend this way."""
+        rpc, random = self.node.rpc, self.random
+        amount = f"{random.randrange(10_000, 30_000_000) / 1e8:.8f}"
+        if what == "sendtoaddress":
+            return str(rpc("sendtoaddress", random.choice([OTHER, *self.addresses[-3:]]), amount))
+        if what == "sendmany":
+            return str(rpc("sendmany", "", {OTHER: amount, **dict.fromkeys(self.addresses[-2:], amount)}))
+        if what == "send":
+            return str(rpc("send", {OTHER: amount})["txid"])
+        if what == "bumpfee" and self.answered:
+            return str(rpc("bumpfee", random.choice(self.answered[-5:]))["txid"])
+        if what == "sendall" and not random.randrange(6) and self.addresses:
+            return str(rpc("sendall", [self.addresses[-1]])["txid"])
+        return ""
 
     # -- looking
+
+    def _check_coins_of(self, txid: str) -> None:
+        """No coin may be in two transactions, unless one replaces the other or the earlier one is dead at this moment.
+
+        Asked right after the answer: later a transaction may die that was alive when its coin was taken again.
+        """
+        entry = self.node.rpc("gettransaction", txid, True, True)
+        coins = [(item["txid"], item["vout"]) for item in entry["decoded"]["vin"]]
+        replaced, before = set(), entry.get("replaces_txid")
+        while before:
+            replaced.add(before)
+            before = self.node.rpc("gettransaction", before).get("replaces_txid")
+        for coin in coins:
+            for other in self.signers[coin]:
+                if other not in replaced and not self._is_dead_now(other):
+                    self.problems.append(f"{coin} is in {txid} although {other} lives, which it does not replace")
+            self.signers[coin].append(txid)
+
+    def _is_dead_now(self, txid: str) -> bool:
+        entry = self.node.rpc("gettransaction", txid)
+        abandoned = any(detail["abandoned"] for detail in entry["details"])
+        return abandoned or entry["confirmations"] < 0 or bool(entry["mempoolconflicts"])
 
     def check(self) -> None:
         """Compare the wallet with what it has answered and with the chain."""
