@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from math import inf
+from time import monotonic
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected
 from btcnode.errors import BtcnodeError
 from btcnode.mempool.entry import MempoolEntry, RemovalReason
+from btcnode.record import struct
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.indexes import Indexes
@@ -21,9 +24,18 @@ from btcnode.wallet.errors import WalletError
 from btcnode.wallet.states import INACTIVE, BlockConflicted, Confirmed
 from btcnode.wallet.wallet import Wallet
 
+RETRY_SECONDS = 60.0  # before a wallet that could not catch up tries again, when a block comes
 BEST_BLOCK_EVERY = 144  # blocks after which a wallet notes where it is, if nothing happens
 
 log = logging.getLogger("btcnode.wallet")
+
+
+@struct
+class _Behind:
+    """Up to which block (header index, -1 for none) a wallet knows the chain, and when it tries to catch up again."""
+
+    known: int
+    retry_mono: float = inf
 
 
 class ChainFollower:
@@ -54,7 +66,7 @@ class ChainFollower:
         self._tasks = tasks
         self._loaded = loaded
         self._scanner = Scanner(chain, indexes.filters, disk.save)
-        self._behind: set[Wallet] = set()  # loaded ones that have to catch up first
+        self._behind: dict[Wallet, _Behind] = {}  # loaded ones that have to catch up first
         self._listening = False
 
     # -- catching up ---------------------------------------------------------------------------------------------
@@ -146,17 +158,20 @@ class ChainFollower:
 
     def _fall_behind(self, wallet: Wallet) -> None:
         """Blocks came that a wallet was not told of (a loaded UTXO set, a sync in another order): it looks for them."""
-        self._behind.add(wallet)
+        tree, active = self._chain.tree, self._chain.driver.chainstate.active
+        behind = self._behind.setdefault(wallet, _Behind(tree.find(wallet.ledger.tip_hash)))
+        behind.retry_mono = inf
 
         async def catch_up() -> None:
-            active, tree = self._chain.driver.chainstate.active, self._chain.tree
-            index = tree.find(wallet.ledger.tip_hash)
-            known = tree.height(active.find_fork(index)) if index >= 0 else 0
+            known = tree.height(active.find_fork(behind.known)) if behind.known >= 0 else 0
             try:
                 await self._catch_up(wallet, known)
-                self.follow(wallet)
             except BtcnodeError as error:
-                log.error("[%s] %s", wallet.name, error)
+                log.error("[%s] %s", wallet.shown_name, error)
+                behind.retry_mono = monotonic() + RETRY_SECONDS
+                return
+            if wallet in self._behind:
+                self.follow(wallet)
 
         self._tasks.run(catch_up())
 
@@ -174,7 +189,7 @@ class ChainFollower:
         """From now on the wallet, which is loaded, hears of blocks and the mempool."""
         tree, tip = self._chain.tree, self._chain.tip()
         wallet.ledger.tip_height, wallet.ledger.tip_hash = tree.height(tip), tree.hash(tip)
-        self._behind.discard(wallet)
+        self._behind.pop(wallet, None)
         if not self._listening:
             self._listening = True
             self._transactions.observe(self)
@@ -183,7 +198,7 @@ class ChainFollower:
 
     def forget(self, wallet: Wallet) -> None:
         """The wallet is not loaded any more."""
-        self._behind.discard(wallet)
+        self._behind.pop(wallet, None)
 
     def _look_into_pool(self, wallet: Wallet) -> None:
         """Enter what the mempool has for a wallet, in an order in which parents come first."""
@@ -206,6 +221,8 @@ class ChainFollower:
         matter: BlockMatter | None = None
         for wallet in self._loaded.values():
             if wallet in self._behind:
+                if monotonic() >= self._behind[wallet].retry_mono:  # what was missing may be there by now
+                    self._fall_behind(wallet)
                 continue
             parent = self._chain.tree.prev(event.index)
             if self._chain.tree.find(wallet.ledger.tip_hash) != parent and self._chain.tree.has_data(parent):

@@ -54,7 +54,8 @@ class Wallets:
         self._opening: set[str] = set()
         self._tasks = tasks = SideTasks()
         times = LatestTimes(chain)
-        self._view = NodeView(chain, transactions, clock, times, Commands(tasks), self.loaded)
+        self._commands = Commands()
+        self._view = NodeView(chain, transactions, clock, times, self._commands, self.loaded)
         self.disk = disk = WalletDisk(settings, tasks)
         self.keys = WalletKeys(disk)
         self.chain = ChainFollower(settings, chain, transactions, indexes, clock, times, disk, tasks, self.loaded)
@@ -108,6 +109,7 @@ class Wallets:
             except StorageError as error:
                 problem = problem or error
         self.disk.close()
+        self._commands.close()
         if problem is not None:
             raise problem
 
