@@ -10,10 +10,12 @@ from time import monotonic
 from btcnode.chain.events import BlockConnected, BlockDisconnected
 from btcnode.errors import BtcnodeError
 from btcnode.mempool.entry import MempoolEntry, RemovalReason
+from btcnode.primitives.steps import Steps
 from btcnode.record import struct
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
 from btcnode.services.indexes import Indexes
+from btcnode.services.loop_turns import each_in_turn, in_turns
 from btcnode.services.transactions import Transactions
 from btcnode.services.wallet_disk import WalletDisk
 from btcnode.services.wallet_following import BlockMatter, on_pool_added, on_pool_removed
@@ -24,6 +26,7 @@ from btcnode.wallet.errors import WalletError
 from btcnode.wallet.states import INACTIVE, BlockConflicted, Confirmed
 from btcnode.wallet.wallet import Wallet
 
+BLOCKS_IN_A_STEP = 1000
 RETRY_SECONDS = 60.0  # before a wallet that could not catch up tries again, when a block comes
 BEST_BLOCK_EVERY = 144  # blocks after which a wallet notes where it is, if nothing happens
 
@@ -89,13 +92,15 @@ class ChainFollower:
             raise WalletError(
                 "Wallet files should not be reused across chains. Restart bitcoind with -walletcrosschain to override."
             )
+        await in_turns(self.times.steps_to_tip())
         known = self._chain.tree.height(active.find_fork_with(locator)) if locator else 0
         await self._catch_up(wallet, known)
 
-    def _forget_lost_blocks(self, wallet: Wallet) -> None:
+    def _forget_lost_blocks(self, wallet: Wallet) -> Steps[None]:
         """Transactions of blocks that are not in the chain any more are unconfirmed."""
         tree, active = self._chain.tree, self._chain.driver.chainstate.active
-        for entry in wallet.ledger.transactions.values():
+        for entry in wallet.ledger.in_order():
+            yield
             state = entry.state
             if isinstance(state, Confirmed | BlockConflicted):
                 index = tree.find(state.block_hash)
@@ -109,8 +114,10 @@ class ChainFollower:
         """Look at the blocks behind the one at height ``known`` until there are no more; raises WalletError."""
         tree, active, ledger = self._chain.tree, self._chain.driver.chainstate.active, wallet.ledger
         while True:
-            self._forget_lost_blocks(wallet)  # who catches up is not told of blocks that go
             tip = active.tip
+            await in_turns(self._forget_lost_blocks(wallet))  # who catches up is not told of blocks that go
+            if active.tip != tip:
+                continue
             ledger.tip_height, ledger.tip_hash = tree.height(tip), tree.hash(tip)
             if known < ledger.tip_height:
                 await self._scan_from(wallet, known, tip)
@@ -125,25 +132,22 @@ class ChainFollower:
         born = self.times.first_height(wallet.birth_time - TIMESTAMP_WINDOW, known)
         if born is None:
             return
-        self._check_blocks(born, tip)
+        await in_turns(self._check_blocks(born, tip))
         count = wallet.ledger.tip_height - born
         log.info("[%s] Rescanning last %d blocks (from block %d)...", wallet.shown_name, count, born)
         result = await self._scanner.scan(wallet, born, None, save_progress=True)
         if result.status is not ScanStatus.SUCCESS:
             raise WalletError("Failed to rescan the wallet during initialization")
 
-    def _check_blocks(self, first: int, tip: int) -> None:
-        """Raise WalletError where blocks from a height on are not here."""
+    def _check_blocks(self, first: int, tip: int) -> Steps[None]:
+        """Raise WalletError where blocks from a height on are not here, in steps."""
         tree, active = self._chain.tree, self._chain.driver.chainstate.active
-        missing = next(
-            (
-                height
-                for height in range(tree.height(tip) - 1, max(first, 1) - 1, -1)
-                if not tree.has_data(active.at(height))
-            ),
-            None,
-        )
-        if missing is None:
+        for missing in range(tree.height(tip) - 1, max(first, 1) - 1, -1):
+            if not tree.has_data(active.at(missing) if missing <= active.height else -1):
+                break
+            if not missing % BLOCKS_IN_A_STEP:
+                yield
+        else:
             return
         if self._settings.storage.prunes and self._chain.driver.history_span() is None:
             raise WalletError(
@@ -172,6 +176,7 @@ class ChainFollower:
                 return
             if wallet in self._behind:
                 self.follow(wallet)
+                await self.look_into_pool(wallet)
 
         self._tasks.run(catch_up())
 
@@ -179,14 +184,14 @@ class ChainFollower:
         """Look through blocks once more, and through the mempool where no last height is named; raises StorageError."""
         result = await self._scanner.scan(wallet, start, stop)
         if stop is None:
-            self._look_into_pool(wallet)
+            await self.look_into_pool(wallet)
         await self._disk.save(wallet)
         return result
 
     # -- following -----------------------------------------------------------------------------------------------
 
     def follow(self, wallet: Wallet) -> None:
-        """From now on the wallet, which is loaded, hears of blocks and the mempool."""
+        """From now on the wallet, which is loaded, hears of blocks and of changes of the mempool."""
         tree, tip = self._chain.tree, self._chain.tip()
         wallet.ledger.tip_height, wallet.ledger.tip_hash = tree.height(tip), tree.hash(tip)
         self._behind.pop(wallet, None)
@@ -194,16 +199,17 @@ class ChainFollower:
             self._listening = True
             self._transactions.observe(self)
             self._transactions.pool.listen(self._pool_added, self._pool_removed)
-        self._look_into_pool(wallet)
 
     def forget(self, wallet: Wallet) -> None:
         """The wallet is not loaded any more."""
         self._behind.pop(wallet, None)
 
-    def _look_into_pool(self, wallet: Wallet) -> None:
-        """Enter what the mempool has for a wallet, in an order in which parents come first."""
-        for entry in self._transactions.pool.in_order():
-            on_pool_added(wallet, entry)
+    async def look_into_pool(self, wallet: Wallet) -> None:
+        """Enter what the mempool has for a wallet that follows it, in an order in which parents come first."""
+        pool = self._transactions.pool
+        async for entry in each_in_turn(pool.in_order()):
+            if pool.get(entry.tx.txid) is entry:
+                on_pool_added(wallet, entry)
 
     def _pool_added(self, entry: MempoolEntry) -> None:
         for wallet in self._loaded.values():

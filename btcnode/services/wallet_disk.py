@@ -120,6 +120,10 @@ class WalletDisk:
         """This is the wallet's file from now on."""
         self._kept[wallet] = _Open(store, asyncio.Lock())
 
+    def has(self, wallet: Wallet) -> bool:
+        """Whether it has its file."""
+        return wallet in self._kept
+
     async def let_go(self, wallet: Wallet) -> None:
         """Close a wallet's file, where it has one; nothing is written."""
         kept = self._kept.pop(wallet, None)

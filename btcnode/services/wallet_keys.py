@@ -10,13 +10,15 @@ from functools import partial
 from btcnode.descriptors.bip32 import ExtendedSecret
 from btcnode.descriptors.descriptor import Descriptor, OutputType
 from btcnode.services.wallet_disk import WalletDisk
-from btcnode.wallet.descriptor_keys import Derived, DescriptorKeys, derive
+from btcnode.wallet.descriptor_keys import DescriptorKeys, derive
 from btcnode.wallet.errors import Trouble, WalletError
 from btcnode.wallet.flags import WalletFlag
 from btcnode.wallet.vault import new_master, open_master, seal_master
 from btcnode.wallet.wallet import TYPES, Wallet
 
 FEW_POSITIONS = 50  # that are derived on the loop
+PART = 500  # positions that are entered at a time, in some milliseconds
+MANY_CHANGES = 20_000  # that are not kept in memory until all are made
 
 
 class WalletKeys:
@@ -35,21 +37,12 @@ class WalletKeys:
         self, wallet: Wallet, master: ExtendedSecret, *, internals: Sequence[bool], kinds: Sequence[OutputType] = ()
     ) -> list[DescriptorKeys]:
         """Give a wallet the usual descriptors below a master key, of these kinds or all; those that it had not."""
-        made = [
-            (wallet.make_keys(master, kind, internal=internal), kind, internal)
-            for internal in internals
-            for kind in kinds or TYPES
-        ]
-        made = [item for item in made if item[0].id not in wallet.descriptors]
-        size = wallet.options.keypool
-        plans = [(keys, keys.missing(size), keys.open_secrets(wallet.vault)) for keys, _, _ in made]
-
-        def work() -> list[list[Derived]]:
-            return [derive(keys.descriptor, known, positions) or [] for keys, positions, known in plans]
-
-        derived = work() if sum(len(plan[1]) for plan in plans) <= FEW_POSITIONS else await asyncio.to_thread(work)
-        for (keys, kind, internal), positions in zip(made, derived, strict=True):
-            keys.take(positions)
+        made = []
+        for kind, internal in [(kind, internal) for internal in internals for kind in kinds or TYPES]:
+            if wallet.usual_keys(master.public(), kind, internal=internal).id not in wallet.descriptors:
+                made.append((wallet.make_keys(master, kind, internal=internal), kind, internal))
+        for keys, kind, internal in made:
+            await self._derive(wallet, keys, wallet.options.keypool)
             wallet.enter_keys(keys, kind, internal=internal)
         return [keys for keys, _, _ in made]
 
@@ -63,21 +56,29 @@ class WalletKeys:
         await self.top_up(wallet, only=[keys])
 
     async def top_up(self, wallet: Wallet, size: int = 0, only: Sequence[DescriptorKeys] | None = None) -> bool:
-        """Derive addresses ahead of their use, beside the loop where these are many; whether all could be."""
+        """Derive addresses ahead of their use, beside the loop where these are many; whether all could be.
+
+        Raises StorageError: very many are written on the way.
+        """
         complete = True
         for keys in wallet.active_keys() if only is None else only:
-            positions = keys.missing(size or wallet.options.keypool)
-            if len(positions) <= FEW_POSITIONS:
-                complete = wallet.top_up(keys, size) and complete
-                continue
-            work = partial(derive, keys.descriptor, keys.open_secrets(wallet.vault), positions)
-            derived = await asyncio.to_thread(work)
-            if derived is None:
-                complete = False
-                continue
-            keys.take(derived)
-            wallet.register(keys, (script for item in derived for script in item.scripts))
+            complete = await self._derive(wallet, keys, size or wallet.options.keypool) and complete
         return complete
+
+    async def _derive(self, wallet: Wallet, keys: DescriptorKeys, size: int) -> bool:
+        """In parts, each derived in a thread and entered on the loop."""
+        while positions := keys.missing(size)[:PART]:
+            work = partial(derive, keys.descriptor, keys.open_secrets(wallet.vault), positions)
+            derived = work() if len(positions) <= FEW_POSITIONS else await asyncio.to_thread(work)
+            if derived is None:
+                return False
+            keys.take(derived)
+            if keys.id in wallet.descriptors:
+                wallet.register(keys, (script for item in derived for script in item.scripts))
+            if len(wallet.journal) > MANY_CHANGES and self._disk.has(wallet):
+                await self._disk.save(wallet)
+            await asyncio.sleep(0)
+        return True
 
     # -- encryption ----------------------------------------------------------------------------------------------
 

@@ -22,7 +22,9 @@ from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.gcs import matches_any
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.steps import Steps, at_once
 from btcnode.services.chain import Chain
+from btcnode.services.loop_turns import in_turns
 from btcnode.services.wallet_following import BlockMatter
 from btcnode.wallet.states import Confirmed
 from btcnode.wallet.wallet import Wallet
@@ -30,6 +32,7 @@ from btcnode.wallet.wallet import Wallet
 if TYPE_CHECKING:
     from btcnode.services.indexes import FilterIndex
 
+BLOCKS_IN_A_STEP = 1000
 MOST_AT_ONCE = 100  # blocks between two looks at whether to go on
 LOG_SECONDS = 60.0
 TIMESTAMP_WINDOW = 2 * 3600  # by which a block's time may be wrong
@@ -64,24 +67,29 @@ class LatestTimes:
         self._times = array("Q")
         self._last = -1  # header index of the last block that is in
 
-    def _bring_up_to_date(self) -> None:
+    def steps_to_tip(self) -> Steps[None]:
+        """Learn of all blocks, in steps: of many at the first time."""
         tree, active, times = self._tree, self._active, self._times
         if self._last >= 0 and not active.contains(self._last):
             del times[tree.height(active.find_fork(self._last)) + 1 :]
-        latest = times[-1] if times else 0
-        for height in range(len(times), active.height + 1):
-            latest = max(latest, tree.time(active.at(height)))
-            times.append(latest)
+        while len(times) <= active.height:
+            height = len(times)
+            times.append(max(times[-1] if times else 0, tree.time(active.at(height))))
+            self._last = active.at(height)
+            if not height % BLOCKS_IN_A_STEP:
+                yield
+                if not active.contains(self._last):
+                    return
         self._last = active.tip
 
     def at(self, height: int) -> int:
         """The latest time of any block up to a height."""
-        self._bring_up_to_date()
+        at_once(self.steps_to_tip())
         return self._times[height]
 
     def first_height(self, time: int, lowest: int = 0) -> int | None:
         """The first height, from ``lowest`` on, with a block up to it of this time or later."""
-        self._bring_up_to_date()
+        at_once(self.steps_to_tip())
         height = bisect_left(self._times, max(0, time), lowest)
         return height if height < len(self._times) else None
 
@@ -119,7 +127,7 @@ class Scanner:
                     await self._save(wallet)
             todo = [active.at(at) for at in range(height, min(height + many, last + 1))]
             looked = await self._look_through(wallet, todo)
-            done = self._enter(wallet, todo, looked, result, update=update)
+            done = await in_turns(self._enter(wallet, todo, looked, result, update=update))
             if done < 0:
                 break
             height += done
@@ -144,7 +152,7 @@ class Scanner:
         result: ScanResult,
         *,
         update: bool,
-    ) -> int:
+    ) -> Steps[int]:
         """Enter what was found into the ledger; how many blocks are done with, -1 where the chain has changed."""
         tree, active = self._chain.tree, self._chain.driver.chainstate.active
         for n, (index, found) in enumerate(zip(todo, looked, strict=True)):
@@ -163,6 +171,10 @@ class Scanner:
             for position, tx in found.transactions(wallet):
                 state = Confirmed(block_hash, height, position)
                 wallet.ledger.sync(tx, state, wallet.now(), update=update, old_block=True)
+                yield
+                if not active.contains(index):
+                    result.failed, result.status = index, ScanStatus.FAILURE
+                    return -1
             if before != (len(wallet.scripts), len(wallet.ledger.coins), len(wallet.ledger.spends)):
                 return n + 1
         return len(todo)

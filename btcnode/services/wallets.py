@@ -125,11 +125,12 @@ class Wallets:
             await self.disk.let_go(wallet)
             log.info("[%s] Releasing wallet %s..", wallet.shown_name, wallet.name)
 
-    def _enter(self, wallet: Wallet) -> None:
+    async def _enter(self, wallet: Wallet) -> None:
         """The wallet is loaded from now on, and follows the chain from where it has come to."""
         self.loaded[wallet.name] = wallet
         self.chain.follow(wallet)
         self.broadcast.begin()
+        await self.chain.look_into_pool(wallet)
 
     # -- loading and making --------------------------------------------------------------------------------------
 
@@ -173,10 +174,10 @@ class Wallets:
                 wallet.journal.note("meta", "version", CORE_VERSION)
             await self.keys.top_up(wallet)
             await self.chain.attach(wallet, locator_of(rows))
-            self._enter(wallet)
         except BaseException:
             await self.disk.let_go(wallet)
             raise
+        await self._enter(wallet)
 
     async def create(self, name: str, flags: WalletFlag, passphrase: str, load_on_startup: bool | None) -> list[str]:
         """Make a wallet, and load it; returns warnings. Raises WalletError, StorageError."""
@@ -208,7 +209,7 @@ class Wallets:
                 await self.disk.create(path, wallet)
             except WalletError as error:
                 raise WalletError(f"Wallet file verification failed. {error}") from None
-            self._enter(wallet)
+            await self._enter(wallet)
         finally:
             self._opening.discard(name)
         await self.broadcast.resubmit_at_start(wallet)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from btcnode.primitives.amounts import MAX_MONEY
+from btcnode.primitives.steps import Steps, at_once
 from btcnode.wallet.ledger import TRUC_VERSION, Ledger, Spent
 from btcnode.wallet.states import WalletTx
 
 MAX_DEPTH = 9_999_999
+STEP = 200  # coins, a millisecond at most
 
 
 @dataclass(slots=True)
@@ -105,12 +107,18 @@ class CoinView:
         return True
 
     def balances(self, *, min_depth: int = 0, avoid_used: bool, outside_pool: bool = False) -> Balances:
-        """What there is. ``avoid_used``: coins on used addresses count apart.
+        """What there is, see ``balances_steps``."""
+        return at_once(self.balances_steps(min_depth=min_depth, avoid_used=avoid_used, outside_pool=outside_pool))
+
+    def balances_steps(self, *, min_depth: int = 0, avoid_used: bool, outside_pool: bool = False) -> Steps[Balances]:
+        """What there is, in steps. ``avoid_used``: coins on used addresses count apart.
 
         ``outside_pool``: what only transactions outside of the mempool spend counts as there, and in ``nonmempool``.
         """
         ledger, result, trusted = self._ledger, Balances(), set[bytes]()
-        for outpoint, coin in ledger.coins.items():
+        for number, (outpoint, coin) in enumerate(list(ledger.coins.items())):
+            if not number % STEP:
+                yield
             spent = ledger.how_spent(outpoint)
             if spent is not Spent.UNSPENT and not (spent is Spent.OUTSIDE_POOL and outside_pool):
                 continue
@@ -133,10 +141,16 @@ class CoinView:
 
     def available(self, wanted: CoinFilter) -> list[Coin]:
         """The coins that may be spent, of those that are wanted."""
+        return at_once(self.available_steps(wanted))
+
+    def available_steps(self, wanted: CoinFilter) -> Steps[list[Coin]]:
+        """The same in steps."""
         ledger, found, truc_coins, total = self._ledger, list[Coin](), list[Coin](), 0
         trusted = set[bytes]()
         safety: dict[bytes, bool | None] = {}  # by txid; None: none of its outputs
-        for outpoint, own in ledger.coins.items():
+        for number, (outpoint, own) in enumerate(list(ledger.coins.items())):
+            if not number % STEP:
+                yield
             entry = own.entry
             if entry.txid not in safety:
                 safety[entry.txid] = self._safety(entry, wanted, trusted)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from btcnode.consensus.transactions import COINBASE_MATURITY
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
 from btcnode.wallet.journal import Journal
 from btcnode.wallet.states import (
@@ -264,10 +265,12 @@ class Ledger:
                 value = int.from_bytes(txout[:8], "little", signed=True)
                 self.coins[outpoint] = OwnCoin(outpoint, entry, value, script)
 
-    def find_all_coins(self) -> None:
-        """The wallet has more scripts than before."""
-        for entry in self.transactions.values():
-            self._find_coins(entry)
+    def find_all_coins(self) -> Steps[None]:
+        """The wallet has more scripts than before: look at all transactions again, in steps."""
+        for entry in self.in_order():
+            if self.transactions.get(entry.txid) is entry:
+                self._find_coins(entry)
+            yield
 
     def _smart_time(self, entry: WalletTx, *, old_block: bool) -> int:
         """The block's time, no earlier than that of the transaction before, no later than now (Core's rule)."""

@@ -252,6 +252,7 @@ class Wallet:
     def make_keys(self, master: ExtendedSecret, kind: OutputType, *, internal: bool) -> DescriptorKeys:
         """The usual descriptor of a kind below a master key: a value, not yet the wallet's own."""
         keys = self.usual_keys(master.public(), kind, internal=internal)
+        keys.note()  # before its key: changes may be written at any time
         keys.add_secret(Secret(master.secret), self.vault)
         return keys
 
@@ -286,8 +287,14 @@ class Wallet:
         return any(keys.can_give_addresses for (_, inside), keys in self.active.items() if inside is internal)
 
     def top_up(self, keys: DescriptorKeys, size: int = 0) -> bool:
-        """Derive addresses ahead of their use, here and now; False where private keys are missing for it."""
-        positions = keys.missing(size or self.options.keypool)
+        """Derive addresses ahead of their use, here and now; False where private keys are missing for it.
+
+        What an import derives in parts meanwhile is left to that.
+        """
+        size = size or self.options.keypool
+        positions = keys.missing(size)
+        if keys.is_range:
+            positions = range(positions.start, min(positions.stop, keys.next_index + size))
         if not positions:
             return True
         derived = derive(keys.descriptor, keys.open_secrets(self.vault), positions)

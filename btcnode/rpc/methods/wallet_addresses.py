@@ -31,6 +31,7 @@ from btcnode.rpc.wallets import (
 )
 from btcnode.script.scriptparse import witness_program
 from btcnode.script.solver import script_type
+from btcnode.services.loop_turns import in_turns
 from btcnode.services.parts import NodeParts
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ async def keypoolrefill(
         await wallets_of(node).disk.save(wallet)
     if sum(wallet.pool_sizes()) < size:
         raise RpcError(RpcCode.WALLET_ERROR, "Error refreshing keypool.")
-    wallet.ledger.find_all_coins()
+    await in_turns(wallet.ledger.find_all_coins())
 
 
 class AddressPurpose(TypedDict):

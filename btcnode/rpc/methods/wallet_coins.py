@@ -25,6 +25,7 @@ from btcnode.rpc.wallets import (
     wallets_of,
 )
 from btcnode.script.solver import script_type
+from btcnode.services.loop_turns import each_in_turn, in_turns
 from btcnode.services.parts import NodeParts
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def avoids_reuse(wallet: Wallet, wanted: bool | None) -> bool:
 
 
 @rpc("wallet", examples=((), ("*", 6)))
-def getbalance(
+async def getbalance(
     node: NodeParts,
     dummy: Annotated[str | None, 'Nothing, or "*"'] = None,
     minconf: MinConf = 0,
@@ -104,7 +105,7 @@ def getbalance(
     wallet = the_wallet(node)
     if dummy not in (None, "*"):
         raise RpcError(RpcCode.METHOD_DEPRECATED, 'dummy first argument must be excluded or set to "*".')
-    found = wallet.coins.balances(min_depth=minconf, avoid_used=avoids_reuse(wallet, avoid_reuse))
+    found = await in_turns(wallet.coins.balances_steps(min_depth=minconf, avoid_used=avoids_reuse(wallet, avoid_reuse)))
     return amount(found.trusted)
 
 
@@ -126,13 +127,13 @@ class AllBalances(TypedDict):
 
 
 @rpc("wallet")
-def getbalances(node: NodeParts) -> AllBalances:
+async def getbalances(node: NodeParts) -> AllBalances:
     """All balances of the wallet."""
     from btcnode.wallet.flags import WalletFlag
 
     wallet = the_wallet(node)
     avoids = wallet.has(WalletFlag.AVOID_REUSE)
-    found = wallet.coins.balances(avoid_used=avoids, outside_pool=True)
+    found = await in_turns(wallet.coins.balances_steps(avoid_used=avoids, outside_pool=True))
     mine: MyBalances = {
         "trusted": amount(found.trusted),
         "untrusted_pending": amount(found.untrusted_pending),
@@ -242,7 +243,7 @@ class Unspent(TypedDict):
 
 
 @rpc("wallet", examples=((), (6, 9999999, ["bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl"])), heavy=True)
-def listunspent(
+async def listunspent(
     node: NodeParts,
     minconf: Annotated[int, "Least confirmations"] = 1,
     maxconf: Annotated[int, "Most confirmations"] = 9999999,
@@ -264,7 +265,7 @@ def listunspent(
             raise _no_parameter(f"duplicated address: {text}")
         wanted.add(script)
     options = query_options.read()
-    coins = wallet.coins.available(
+    steps = wallet.coins.available_steps(
         CoinFilter(
             min_depth=minconf,
             max_depth=maxconf,
@@ -278,11 +279,12 @@ def listunspent(
     )
     avoids = wallet.has(WalletFlag.AVOID_REUSE)
     texts: dict[bytes, str] = {}
-    return [
-        _unspent_json(wallet, coin, node.mempool, texts, avoids=avoids)
-        for coin in coins
-        if not wanted or coin.script in wanted
-    ]
+    known: dict[bytes, str | None] = {}
+    found = []
+    async for coin in each_in_turn(await in_turns(steps)):
+        if not wanted or coin.script in wanted:
+            found.append(_unspent_json(wallet, coin, node.mempool, texts, known, avoids=avoids))
+    return found
 
 
 def parent_texts(wallet: Wallet, script: bytes, texts: dict[bytes, str]) -> list[str]:
@@ -293,7 +295,16 @@ def parent_texts(wallet: Wallet, script: bytes, texts: dict[bytes, str]) -> list
     return [texts[keys.id] for keys in wallet.parents(script)]
 
 
-def _unspent_json(wallet: Wallet, coin: Coin, pool: Mempool, texts: dict[bytes, str], *, avoids: bool) -> Unspent:
+def _unspent_json(
+    wallet: Wallet,
+    coin: Coin,
+    pool: Mempool,
+    texts: dict[bytes, str],
+    known: dict[bytes, str | None],
+    *,
+    avoids: bool,
+) -> Unspent:
+    """``texts`` keeps descriptors of the wallet's by id, ``known`` the one of a script, None where it has none."""
     script, txid = coin.script, coin.outpoint[:32]
     result: dict[str, Any] = {"txid": to_display(txid), "vout": int.from_bytes(coin.outpoint[32:], "little")}
     address, provider = wallet.address(script), wallet.solving_provider(script)
@@ -311,11 +322,13 @@ def _unspent_json(wallet: Wallet, coin: Coin, pool: Mempool, texts: dict[bytes, 
         result["ancestorcount"] = len(kin)
         result["ancestorsize"] = sum(entry.vsize for entry in kin)
         result["ancestorfees"] = sum(entry.modified_fee for entry in kin)
-    inferred = infer_descriptor(script, provider, wallet.params) if provider is not None else None
-    solvable = inferred is not None and inferred.is_solvable
-    result |= {"spendable": True, "solvable": solvable}
-    if inferred is not None and solvable:
-        result["desc"] = inferred.text()
+    if script not in known:
+        inferred = infer_descriptor(script, provider, wallet.params) if provider is not None else None
+        known[script] = inferred.text() if inferred is not None and inferred.is_solvable else None
+    desc = known[script]
+    result |= {"spendable": True, "solvable": desc is not None}
+    if desc is not None:
+        result["desc"] = desc
     result["parent_descs"] = parent_texts(wallet, script, texts)
     if avoids:
         result["reused"] = wallet.is_used(script)

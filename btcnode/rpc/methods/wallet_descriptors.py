@@ -25,6 +25,7 @@ from btcnode.rpc.wallets import (
     wallet_errors,
     wallets_of,
 )
+from btcnode.services.loop_turns import in_turns
 from btcnode.services.parts import NodeParts
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ async def importdescriptors(
                 stamp = max(stamps[-1], 1)
                 results.append(await _import(node, wallet, request.read(), stamp))
                 lowest = min(lowest, stamp)
-            wallet.ledger.find_all_coins()
+            await in_turns(wallet.ledger.find_all_coins())
             await wallets.disk.save(wallet)
         if any(result["success"] for result in results):
             await _rescan(node, wallet, lowest, stamps, results)

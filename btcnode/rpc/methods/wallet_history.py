@@ -29,6 +29,7 @@ from btcnode.rpc.wallets import (
     wallet_errors,
     wallets_of,
 )
+from btcnode.services.loop_turns import each_in_turn
 from btcnode.services.parts import NodeParts
 from btcnode.wire.messages import MerkleBlock
 
@@ -213,7 +214,7 @@ class _Lister:
 
 
 @rpc("wallet", examples=((), ("*", 20, 100)), heavy=True)
-def listtransactions(
+async def listtransactions(
     node: NodeParts,
     label: Annotated[str | None, 'Only what was received with this label; "*": everything', Hint('"*"')] = None,
     count: Annotated[int, "How many entries at most"] = 10,
@@ -233,7 +234,7 @@ def listtransactions(
     if skip < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative from")
     lister, found = _Lister(node, wallet, wanted), list[dict[str, Any]]()
-    for entry in reversed(wallet.ledger.in_order()):
+    async for entry in each_in_turn(reversed(wallet.ledger.in_order())):
         found += lister.entries(entry)
         if len(found) >= count + skip:
             break
@@ -274,12 +275,12 @@ async def listsinceblock(
     lister = _Lister(node, wallet, label_from(label) if label is not None else None, include_change)
     depth = ledger.tip_height + 1 - fork if index >= 0 else -1
     found: list[dict[str, Any]] = []
-    for entry in ledger.in_order():
+    async for entry in each_in_turn(ledger.in_order()):
         if depth == -1 or abs(ledger.depth(entry)) < depth:
             found += lister.entries(entry)
     removed: list[dict[str, Any]] = []
     while include_removed and index >= 0 and tree.height(index) > fork:
-        for txid in await _txids(node, index):
+        async for txid in each_in_turn(await _txids(node, index)):
             known = ledger.transactions.get(txid)
             if known is not None:
                 removed += lister.entries(known, ANY_DEPTH)
@@ -456,10 +457,10 @@ class _Tally:
             self.txids.append(txid)
 
 
-def _tally(wallet: Wallet, min_depth: int, *, immature_too: bool) -> dict[bytes, _Tally]:
+async def _tally(wallet: Wallet, min_depth: int, *, immature_too: bool) -> dict[bytes, _Tally]:
     """By script what the wallet's addresses received."""
     ledger, found = wallet.ledger, dict[bytes, _Tally]()
-    for coin in ledger.coins.values():
+    async for coin in each_in_turn(list(ledger.coins.values())):
         entry = coin.entry
         depth = ledger.depth(entry)
         if depth < min_depth or (entry.is_coinbase and depth < 1) or wallet.address(coin.script) is None:
@@ -483,7 +484,7 @@ MinConf = Annotated[int, "Confirmations that a transaction must have to count"]
 
 
 @rpc("wallet", examples=((), (6, True)), heavy=True)
-def listreceivedbyaddress(
+async def listreceivedbyaddress(
     node: NodeParts,
     minconf: MinConf = 1,
     include_empty: Annotated[bool, "Also addresses that received nothing"] = False,
@@ -499,9 +500,9 @@ def listreceivedbyaddress(
             only = destination(address_filter, node.params)
         except RpcError:
             raise RpcError(RpcCode.WALLET_ERROR, "address_filter parameter was invalid") from None
-    tally = _tally(wallet, minconf, immature_too=include_immature_coinbase)
+    tally = await _tally(wallet, minconf, immature_too=include_immature_coinbase)
     rows: list[ReceivedByAddress] = []
-    for script, entry in wallet.book:
+    async for script, entry in each_in_turn(list(wallet.book)):
         found = tally.get(script)
         address = wallet.address(script)
         if (only is not None and script != only) or (found is None and not include_empty) or address is None:
@@ -528,7 +529,7 @@ class ReceivedByLabel(TypedDict):
 
 
 @rpc("wallet", examples=((), (6, True)), heavy=True)
-def listreceivedbylabel(
+async def listreceivedbylabel(
     node: NodeParts,
     minconf: MinConf = 1,
     include_empty: Annotated[bool, "Also labels whose addresses received nothing"] = False,
@@ -537,9 +538,9 @@ def listreceivedbylabel(
 ) -> list[ReceivedByLabel]:
     """What the addresses of each label have received."""
     wallet = the_wallet(node)
-    tally = _tally(wallet, minconf, immature_too=include_immature_coinbase)
+    tally = await _tally(wallet, minconf, immature_too=include_immature_coinbase)
     sums: dict[str, _Tally] = {}
-    for script, entry in wallet.book:
+    async for script, entry in each_in_turn(list(wallet.book)):
         found = tally.get(script)
         if found is not None or include_empty:
             row = found or _Tally()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from btcnode.rpc.declare import rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.wallets import RESCANNING, check_unlocked, the_wallet, wallet_errors, wallets_of
+from btcnode.services.loop_turns import each_in_turn
 from btcnode.services.parts import NodeParts
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ async def rescanblockchain(
             raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid stop_height")
         if stop_height is not None and stop_height < start_height:
             raise RpcError(RpcCode.INVALID_PARAMETER, "stop_height must be greater than start_height")
-        _check_blocks(node, start_height, tip if stop_height is None else stop_height)
+        await _check_blocks(node, start_height, tip if stop_height is None else stop_height)
         result = await wallets.chain.rescan(wallet, start_height, stop_height)
     if result.status is ScanStatus.FAILURE:
         raise RpcError(RpcCode.MISC_ERROR, "Rescan failed. Potentially corrupted data files.")
@@ -67,11 +68,11 @@ async def rescanblockchain(
     }
 
 
-def _check_blocks(node: NodeParts, first: int, last: int) -> None:
+async def _check_blocks(node: NodeParts, first: int, last: int) -> None:
     """Raise RpcError where a block is not here."""
-    tree, tip = node.chain.tree, node.chain.tip()
-    for height in range(max(first, 1), last + 1):
-        if tree.has_data(tree.ancestor(tip, height)):
+    tree, active = node.chain.tree, node.chain.driver.chainstate.active
+    async for height in each_in_turn(range(max(first, 1), last + 1)):
+        if height > active.height or tree.has_data(active.at(height)):
             continue
         if node.settings.storage.prunes:
             why = "Can't rescan beyond pruned data. Use RPC call getblockchaininfo to determine your pruned height."

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from btcnode.descriptors.bip32 import ExtendedSecret
 from btcnode.errors import StorageError
 from btcnode.services import wallet_chain
 from btcnode.services.chain import Chain
 from btcnode.services.wallet_commands import MAX_COMMANDS
+from btcnode.services.wallet_keys import WalletKeys
+from btcnode.wallet.descriptor_keys import Derived, DescriptorKeys
+from btcnode.wallet.journal import Change
+from btcnode.wallet.wallet import Wallet
 from tests.lib.node_parts import regtest_config
 from tests.unit.conftest import Running
 
@@ -107,3 +113,116 @@ def test_a_hanging_command_does_not_keep_the_node(
     lab.call("generatetoaddress", 20, lab.call("getnewaddress"))
     lab.close()
     go.set()
+
+
+class Turns:
+    """How often the loop came to somebody else's work."""
+
+    def __init__(self, lab: Running) -> None:
+        self.lab, self.count, self.going = lab, 0, True
+
+    async def take(self) -> None:
+        while self.going:
+            self.count += 1
+            await asyncio.sleep(0)
+
+    def during(self, work: Callable[[], Any]) -> int:
+        self.count, self.going = 0, True
+        done = asyncio.run_coroutine_threadsafe(self.take(), self.lab.thread.loop)
+        result = work()
+        self.going = False
+        done.result(20)
+        assert not (isinstance(result, dict) and "code" in result), result
+        return self.count
+
+
+COINS = 40
+
+
+@pytest.fixture
+def rich(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> Running:
+    """A node whose wallet has forty coins on as many addresses, and where every step of long work is a long one."""
+    lab = start()
+    lab.call("createwallet", "w")
+    for _ in range(COINS):
+        lab.call("generatetoaddress", 1, lab.call("getnewaddress"))
+    lab.call("generatetoaddress", 101, ADDRESS)
+    monkeypatch.setattr("btcnode.services.loop_turns.TURN_SECONDS", -1.0)
+    monkeypatch.setattr("btcnode.wallet.coins.STEP", 1)
+    return lab
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("listtransactions", "*", 1000), ("listsinceblock",), ("listunspent",), ("listreceivedbyaddress",),
+        ("listreceivedbylabel",), ("getbalance",), ("getbalances",),
+    ],
+    ids=lambda method: str(method[0]),
+)  # fmt: skip
+def test_long_work_on_the_loop_lets_others_have_their_turns(rich: Running, method: tuple[Any, ...]) -> None:
+    """Turns are counted until the answer is there, so that what needs none has few: less than one for each coin."""
+
+    def work() -> Any:
+        async def answer() -> Any:
+            return await rich.table.call_async(rich.table.find(method[0]), list(method[1:]))
+
+        return rich.do(answer())
+
+    assert Turns(rich).during(work) >= COINS
+
+
+def test_many_addresses_are_entered_in_parts(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.services.wallet_keys.PART", 20)
+    monkeypatch.setattr("btcnode.services.wallet_keys.MANY_CHANGES", 50)
+    entered = list[int]()
+    real = DescriptorKeys.take
+
+    def take(self: DescriptorKeys, derived: Iterable[Derived]) -> None:
+        found = list(derived)
+        entered.append(len(found))
+        real(self, found)
+
+    monkeypatch.setattr(DescriptorKeys, "take", take)
+    lab = start()
+    lab.call("createwallet", "w")
+    lab.call("keypoolrefill", 130)
+    lab.call("createwallet", "watch", True, True)
+    key = ExtendedSecret.from_seed(b"seed" * 8).public().text(lab.settings.params)
+    text = lab.call("getdescriptorinfo", f"wpkh({key}/*)")["descriptor"]
+    given = [{"desc": text, "range": [0, 499], "timestamp": "now"}]
+    assert lab.call_wallet("watch", "importdescriptors", given)[0]["success"] is True
+    assert max(entered) == 20 and sum(entered) == 8 * 130 + 500
+    address = lab.call("deriveaddresses", text, [499, 499])[0]
+    assert lab.call_wallet("watch", "getaddressinfo", address)["ismine"] is True
+    for name in ("w", "watch"):
+        lab.call("unloadwallet", name)
+        lab.call("loadwallet", name)
+    assert lab.call_wallet("watch", "getaddressinfo", address)["ismine"] is True
+    assert lab.call_wallet("w", "getwalletinfo")["keypoolsize"] == 4 * 130
+    assert sum(entered) == 8 * 130 + 500  # nothing was derived again
+
+
+def test_a_descriptor_is_on_disk_before_its_keys(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changes are written while others are still being made; a kill leaves a wallet that can be loaded."""
+    lab = start()
+    lab.call("createwallet", "w", False, True)
+    written = list[Change]()
+    real = WalletKeys._derive
+
+    async def derive(self: WalletKeys, wallet: Wallet, keys: DescriptorKeys, size: int) -> bool:
+        written.extend(wallet.journal.take())  # as when a block comes at this moment
+        return await real(self, wallet, keys, size)
+
+    monkeypatch.setattr(WalletKeys, "_derive", derive)
+    master = ExtendedSecret.from_seed(b"seed" * 8)
+    assert lab.parts.wallets is not None
+    wallets = lab.parts.wallets.wallets
+    lab.do(wallets.keys.add_usual(wallets.loaded["w"], master, internals=(False,)))
+    known = set[object]()
+    for statement, values in written:
+        known |= {values[0]} if statement == "descriptor" else set()
+        assert statement not in ("key", "position") or values[0] in known
+    assert [statement for statement, _ in written].count("key") == 4
