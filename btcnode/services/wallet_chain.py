@@ -8,7 +8,7 @@ from math import inf
 from time import monotonic
 
 from btcnode.chain.events import BlockConnected, BlockDisconnected
-from btcnode.errors import BtcnodeError
+from btcnode.errors import BtcnodeError, StorageError
 from btcnode.mempool.entry import MempoolEntry, RemovalReason
 from btcnode.primitives.steps import Steps
 from btcnode.record import struct
@@ -19,6 +19,7 @@ from btcnode.services.loop_turns import each_in_turn, in_turns
 from btcnode.services.transactions import Transactions
 from btcnode.services.wallet_disk import WalletDisk
 from btcnode.services.wallet_following import BlockMatter, on_pool_added, on_pool_removed
+from btcnode.services.wallet_keys import WalletKeys
 from btcnode.services.wallet_scan import TIMESTAMP_WINDOW, LatestTimes, Scanner, ScanResult, ScanStatus
 from btcnode.services.wallet_tasks import SideTasks
 from btcnode.settings.settings import Settings
@@ -26,6 +27,7 @@ from btcnode.wallet.errors import WalletError
 from btcnode.wallet.states import INACTIVE, BlockConflicted, Confirmed
 from btcnode.wallet.wallet import Wallet
 
+LAG_PART = 20  # of the addresses derived ahead of their use, as many may be missing until a thread has made new ones
 BLOCKS_IN_A_STEP = 1000
 RETRY_SECONDS = 60.0  # before a wallet that could not catch up tries again, when a block comes
 BEST_BLOCK_EVERY = 144  # blocks after which a wallet notes where it is, if nothing happens
@@ -56,6 +58,7 @@ class ChainFollower:
         clock: Clock,
         times: LatestTimes,
         disk: WalletDisk,
+        keys: WalletKeys,
         tasks: SideTasks,
         loaded: Mapping[str, Wallet],
     ) -> None:
@@ -66,7 +69,9 @@ class ChainFollower:
         self._transactions = transactions
         self._clock = clock
         self._disk = disk
+        self._keys = keys
         self._tasks = tasks
+        self._refilling: set[Wallet] = set()
         self._loaded = loaded
         self._scanner = Scanner(chain, indexes.filters, disk.save)
         self._behind: dict[Wallet, _Behind] = {}  # loaded ones that have to catch up first
@@ -247,10 +252,25 @@ class ChainFollower:
         ledger, block_hash = wallet.ledger, self._chain.tree.hash(event.index)
         found = matter is not None and matter.concerns(ledger)
         txs = matter.transactions(wallet) if matter is not None and found else ()
+        wallet.lag = wallet.options.keypool // LAG_PART
         ledger.block_connected(block_hash, event.height, txs, wallet.now())
+        wallet.lag = 0
+        if found and wallet.lacks_addresses and wallet not in self._refilling:
+            self._refilling.add(wallet)
+            self._tasks.run(self._refill(wallet))
         if len(wallet.journal) or not event.height % BEST_BLOCK_EVERY:
             self.note_best_block(wallet)
         self._disk.save_soon(wallet)
+
+    async def _refill(self, wallet: Wallet) -> None:
+        """Derive addresses for those that a block has paid to: one takes as long as entering what it got."""
+        try:
+            await self._keys.top_up(wallet)
+            self._disk.save_soon(wallet)
+        except StorageError as error:  # it is tried again with the next change
+            log.error("%s", error)
+        finally:
+            self._refilling.discard(wallet)
 
     def block_disconnected(self, event: BlockDisconnected) -> None:
         """See ``BlockObserver``."""

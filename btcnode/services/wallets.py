@@ -58,7 +58,9 @@ class Wallets:
         self._view = NodeView(chain, transactions, clock, times, self._commands, self.loaded)
         self.disk = disk = WalletDisk(settings, tasks)
         self.keys = WalletKeys(disk)
-        self.chain = ChainFollower(settings, chain, transactions, indexes, clock, times, disk, tasks, self.loaded)
+        self.chain = ChainFollower(
+            settings, chain, transactions, indexes, clock, times, disk, self.keys, tasks, self.loaded
+        )
         self.broadcast = Broadcast(chain, transactions, clock, disk, self.chain, tasks, self.loaded)
         self._tip = chain.tip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from btcnode.descriptors.bip32 import ExtendedKey, decode_extended
@@ -218,8 +219,12 @@ class DescriptorKeys:
 
     def note(self) -> None:
         """Have the descriptor and its positions written."""
-        text = self.descriptor.text()
-        self._journal.note("descriptor", self.id, text, self.created, self.start, self.end, self.next_index)
+        self._journal.note("descriptor", self.id, self._text, self.created, self.start, self.end, self.next_index)
+
+    @cached_property
+    def _text(self) -> str:
+        """The descriptor with its checksum, which takes half a millisecond."""
+        return self.descriptor.text()
 
     def script_at(self, pos: int) -> bytes | None:
         """The (first) script at a position, where it is derived."""

@@ -122,6 +122,7 @@ class Wallet:
         self.scan = Scan()
         self.relocking = Relocking()
         self.nonces = SecretNonces(urandom)  # of MuSig2, until they are used
+        self.lag = 0  # addresses that may be missing for a moment: who follows the chain has them derived in a thread
         self.turn = asyncio.Lock()  # of whoever makes transactions or imports, over what it waits for
         self._node = node
 
@@ -169,7 +170,8 @@ class Wallet:
             script = keys.script_at(number)
             if internal is False and script is not None and self.book.find(script) is None:
                 self.book.set(script, "", RECEIVE)
-        self.top_up(keys)
+        if len(keys.missing(self.options.keypool)) > self.lag:
+            self.top_up(keys)
 
     def spending(self, tx: Tx) -> None:
         """With the flag avoid_reuse remember which addresses were spent from."""
@@ -352,6 +354,11 @@ class Wallet:
     def is_change(self, script: bytes) -> bool:
         """Whether an output is taken for change: it is the wallet's, and nobody was given its address."""
         return script in self.scripts and (self.address(script) is None or self.book.find(script) is None)
+
+    @property
+    def lacks_addresses(self) -> bool:
+        """Whether fewer are derived ahead of their use than there should be (``lag``)."""
+        return any(keys.missing(self.options.keypool) for keys in self.active_keys())
 
     def pool_sizes(self) -> tuple[int, int]:
         """Addresses derived and not given out: to be paid to, and for change."""

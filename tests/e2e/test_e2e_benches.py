@@ -78,6 +78,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "sync": ("--blocks", "1", "--txs", "20", "--small", "2", "--runs", "1"),
     "transport": ("--megabytes", "1", "--repeat", "1"),
     "user_lane": ("--txs", "100", "--peers", "2", "--calls", "3", "--par", "1"),
+    "wallet": ("--addresses", "80", "--own", "0,3", "--rounds", "2", "--blocks", "2", "--block-txs", "5"),
     "utxo": ("--coins", "2000", "--batch", "200"),
 }
 FUZZED: dict[str, tuple[str, ...]] = {

@@ -15,6 +15,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Checked, Items, Strict
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import parse_hash
+from btcnode.rpc.room import make_room
 from btcnode.rpc.wallets import (
     LastProcessed,
     destination,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from btcnode.wallet.coins import Coin
     from btcnode.wallet.wallet import Wallet
 
+UNSPENT_BYTES = 3_000  # of a coin as JSON while it is made
+MAX_COUNT = 1 << 62
 MinConf = Annotated[int, "Confirmations that a transaction must have to count"]
 ImmatureToo = Annotated[bool, "Count coinbases that cannot be spent yet"]
 OLD_WATCHONLY = "Without effect"
@@ -265,6 +268,7 @@ async def listunspent(
             raise _no_parameter(f"duplicated address: {text}")
         wanted.add(script)
     options = query_options.read()
+    await make_room(min(len(wallet.ledger.coins), options.get("maximumCount") or MAX_COUNT) * UNSPENT_BYTES)
     steps = wallet.coins.available_steps(
         CoinFilter(
             min_depth=minconf,

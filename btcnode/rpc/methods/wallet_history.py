@@ -19,6 +19,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import fork_height, is_active, parse_hash, parse_hex
 from btcnode.rpc.methods.wallet_coins import OLD_WATCHONLY, ImmatureToo, parent_texts
+from btcnode.rpc.room import make_room
 from btcnode.rpc.transactions import MAX_REPLACEABLE_SEQUENCE, decode_transaction
 from btcnode.rpc.wallets import (
     LastProcessed,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from btcnode.wallet.wallet import Wallet
 
 NO_TX = "Invalid or non-wallet transaction id"
+HISTORY_BYTES = 3_000  # of an entry as JSON while it is made
+RECEIVED_BYTES = 500  # of a coin that addresses received
 ANY_DEPTH = -100_000_000
 _CATEGORIES = (
     "send, receive, generate (a coinbase that can be spent), immature (one that cannot be spent yet), orphan (one"
@@ -233,6 +236,7 @@ async def listtransactions(
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative count")
     if skip < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative from")
+    await make_room(min(count + skip, len(wallet.ledger.transactions)) * HISTORY_BYTES)
     lister, found = _Lister(node, wallet, wanted), list[dict[str, Any]]()
     async for entry in each_in_turn(reversed(wallet.ledger.in_order())):
         found += lister.entries(entry)
@@ -274,6 +278,7 @@ async def listsinceblock(
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter")
     lister = _Lister(node, wallet, label_from(label) if label is not None else None, include_change)
     depth = ledger.tip_height + 1 - fork if index >= 0 else -1
+    await make_room(len(ledger.transactions) * HISTORY_BYTES if depth == -1 else 0)
     found: list[dict[str, Any]] = []
     async for entry in each_in_turn(ledger.in_order()):
         if depth == -1 or abs(ledger.depth(entry)) < depth:
@@ -500,6 +505,7 @@ async def listreceivedbyaddress(
             only = destination(address_filter, node.params)
         except RpcError:
             raise RpcError(RpcCode.WALLET_ERROR, "address_filter parameter was invalid") from None
+    await make_room(len(wallet.ledger.coins) * RECEIVED_BYTES)
     tally = await _tally(wallet, minconf, immature_too=include_immature_coinbase)
     rows: list[ReceivedByAddress] = []
     async for script, entry in each_in_turn(list(wallet.book)):

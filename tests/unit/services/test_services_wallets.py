@@ -17,7 +17,7 @@ from btcnode.services import wallet_chain
 from btcnode.services.chain import Chain
 from btcnode.services.wallet_commands import MAX_COMMANDS
 from btcnode.services.wallet_keys import WalletKeys
-from btcnode.wallet.descriptor_keys import Derived, DescriptorKeys
+from btcnode.wallet.descriptor_keys import Derived, DescriptorKeys, derive
 from btcnode.wallet.journal import Change
 from btcnode.wallet.wallet import Wallet
 from tests.lib.node_parts import regtest_config
@@ -31,7 +31,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     nodes: list[Running] = []
 
     def begin(**options: Any) -> Running:
-        settings = regtest_config(tmp_path, keypool=3, fallbackfee="0.0001", **options)
+        settings = regtest_config(tmp_path, **{"keypool": 3, "fallbackfee": "0.0001", **options})
         (settings.net_dir / "wallets").mkdir(exist_ok=True)
         nodes.append(Running(settings))
         return nodes[-1]
@@ -226,3 +226,25 @@ def test_a_descriptor_is_on_disk_before_its_keys(
         known |= {values[0]} if statement == "descriptor" else set()
         assert statement not in ("key", "position") or values[0] in known
     assert [statement for statement, _ in written].count("key") == 4
+
+
+def test_addresses_that_a_block_has_used_are_replaced_beside_the_loop(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = start(keypool=60)
+    lab.call("createwallet", "w")
+    threads = list[str]()
+    real = derive
+
+    def noted(*given: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return real(*given)
+
+    monkeypatch.setattr("btcnode.wallet.wallet.derive", noted)
+    addresses = lab.call("deriveaddresses", lab.call("listdescriptors")["descriptors"][0]["desc"], [0, 59])
+    lab.call("generatetoaddress", 1, addresses[2])  # a twentieth of the keypool
+    assert not threads
+    lab.until(lambda: lab.call("getwalletinfo")["keypoolsize"] == 240)
+    lab.call("generatetoaddress", 1, addresses[40])
+    assert len(threads) == 1  # many are missing: at once, as the next transaction may pay to one of them
+    assert lab.call("getwalletinfo")["keypoolsize"] == 240
