@@ -159,7 +159,10 @@ class Reader:
 
     def var_bytes(self, limit: int = MAX_PROTOCOL_MESSAGE_LENGTH) -> bytes:
         """Bytes behind their CompactSize length; a length above ``limit`` is malformed."""
-        return self.take(self.compact(limit))
+        size = self.compact(limit)
+        if size > limit:  # a single byte is not compared before
+            raise DecodeError(f"{size} bytes, at most {limit} are allowed")
+        return self.take(size)
 
     def hashes(self, limit: int, what: str) -> tuple[bytes, ...]:
         """A vector of 32-byte hashes."""

@@ -10,6 +10,7 @@ FINAL_ALERT_VERSION = 70012  # up to here nodes know alerts
 FEEFILTER_VERSION = 70013
 SHORT_IDS_BLOCKS_VERSION = 70014
 WTXID_RELAY_VERSION = 70016
+FEATURE_VERSION = 70017  # BIP434: told by nodes that negotiate features
 CMPCTBLOCKS_VERSION = 2  # BIP152 with wtxids
 INVALID_CB_NO_BAN_VERSION = 70015  # from here on peers do not mind compact blocks that turn out to be invalid
 
@@ -21,6 +22,7 @@ NODE_COMPACT_FILTERS = 1 << 6
 NODE_NETWORK_LIMITED = 1 << 10
 NODE_P2P_V2 = 1 << 11
 NODE_UTREEXO_ARCHIVE = 1 << 13  # BIP 183, draft: proofs of all blocks, but none of transactions
+NODE_UTXO_SET = 1 << 14  # BIP 452, draft
 NODE_BLOCK_UNDO = 1 << 21  # the draft leaves it open: that of its reference implementation
 
 SPENT_VERSION = 0  # of the form in which spent coins are told
@@ -34,7 +36,12 @@ SERVICE_NAMES = {
     NODE_P2P_V2: "P2P_V2",
 }
 
-OWN_SERVICE_NAMES = {NODE_XTHIN: "XTHIN", NODE_BLOCK_UNDO: "BLOCK_UNDO", NODE_UTREEXO_ARCHIVE: "UTREEXO_ARCHIVE"}
+OWN_SERVICE_NAMES = {
+    NODE_XTHIN: "XTHIN",
+    NODE_BLOCK_UNDO: "BLOCK_UNDO",
+    NODE_UTREEXO_ARCHIVE: "UTREEXO_ARCHIVE",
+    NODE_UTXO_SET: "UTXO_SET",
+}
 
 MSG_TX = 1
 MSG_BLOCK = 2
@@ -51,6 +58,9 @@ MSG_WITNESS_BLOCK = MSG_BLOCK | MSG_WITNESS_FLAG
 
 MAX_PROTOCOL_MESSAGE_LENGTH = 4_000_000  # bytes of any payload
 MAX_SUBVERSION_LENGTH = 256
+MIN_FEATURE_NAME, MAX_FEATURE_NAME = 4, 80
+MAX_FEATURE_DATA = 512
+FEATURE_UTXO_SETS = b"BIP452"
 MAX_ADDR_TO_SEND = 1000
 MAX_ADDRV2_SIZE = 512
 MAX_INV_SIZE = 50_000

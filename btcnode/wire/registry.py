@@ -1,4 +1,4 @@
-"""From a command to its class: all that Bitcoin Core 31 speaks, then XTHIN, spent coins, and Utreexo proofs."""
+"""From a command to its class: all that Bitcoin Core 31 speaks, then XTHIN, spent coins, Utreexo proofs, UTXO sets."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ MESSAGE_CLASSES: tuple[type[Message], ...] = (
     m.GetCFilters, m.CFilter, m.GetCFHeaders, m.CFHeaders, m.GetCFCheckpt, m.CFCheckpt, m.WtxidRelay, m.SendTxRcncl,
     m.GetXThin, m.XThinBlock, m.GetXBlockTx, m.XBlockTx, m.GetBlockSpent, m.BlockSpent,
     m.GetUtreexoProof, m.UtreexoProof, m.GetUtreexoRoot, m.UtreexoRoot,
+    m.Feature, m.GetUtxoTree, m.UtxoTree, m.GetUtxoSet, m.UtxoSetChunk,
 )  # fmt: skip
 """In the order in which Core lists its message types, then those that it does not have."""
 

@@ -11,11 +11,12 @@ SHORT_IDS: tuple[str, ...] = (
     "", "addr", "block", "blocktxn", "cmpctblock", "feefilter", "filteradd", "filterclear", "filterload", "getblocks",
     "getblocktxn", "getdata", "getheaders", "headers", "inv", "mempool", "merkleblock", "notfound", "ping", "pong",
     "sendcmpct", "tx", "getcfilters", "cfilter", "getcfheaders", "cfheaders", "getcfcheckpt", "cfcheckpt", "addrv2",
-    "uproof", "getuproof", "", "", "", "", "uroot", "geturoot",
+    "uproof", "getuproof", "", "", "", "", "uroot", "geturoot", "feature",
 )  # fmt: skip
 """Commands by the first byte of the contents; 0 announces the long form, and what is not listed means nothing.
 
-From 29 on they are BIP 183's, which are sent to those only who sent them, or a request that has one, first.
+From 29 to 36 they are BIP 183's, which are sent to those only who sent them, or a request that has one, first; 37 is
+BIP434's, for peers whose version has it.
 """
 
 MAX_MESSAGE_CONTENTS = 1 + COMMAND_SIZE + MAX_PROTOCOL_MESSAGE_LENGTH

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.chunk_tree import CHUNK_SIZE, chunk_count
 from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.tx import Tx
 from btcnode.wire import messages as m
@@ -127,11 +128,18 @@ STRATEGIES: dict[type[Message], st.SearchStrategy[Any]] = {
     m.GetUtreexoProof: st.builds(m.GetUtreexoProof, hash32, u8, small, small),
     m.UtreexoProof: st.builds(m.UtreexoProof, hash32, tuples(hash32).map(encode_hashes)),
     m.GetUtreexoRoot: st.builds(m.GetUtreexoRoot, hash32),
+    m.Feature: st.builds(m.Feature, st.binary(min_size=4, max_size=80), st.binary(max_size=512)),
+    m.GetUtxoTree: st.builds(m.GetUtxoTree, hash32),
+    m.UtxoTree: st.integers(1, 20 * CHUNK_SIZE).flatmap(lambda length: st.builds(
+        m.UtxoTree, hash32, st.integers(0, 0xFFFF), st.just(length),
+        st.binary(min_size=32 * chunk_count(length), max_size=32 * chunk_count(length)))),
+    m.GetUtxoSet: st.builds(m.GetUtxoSet, hash32, u32),
+    m.UtxoSetChunk: st.builds(m.UtxoSetChunk, hash32, u32, small),
     m.UtreexoRoot: st.builds(m.UtreexoRoot, u64, u64, hash32, tuples(hash32), tuples(hash32)),
 }  # fmt: skip
 
 # payloads of these end where the sender likes: some prefixes are messages of their own
-ENDS_ANYWHERE = {m.Pong, m.BlockMessage, m.TxMessage, m.BlockSpent, m.UtreexoProof}
+ENDS_ANYWHERE = {m.Pong, m.BlockMessage, m.TxMessage, m.BlockSpent, m.UtreexoProof, m.UtxoSetChunk}
 VERSION_ENDS = {46, 80}
 
 by_class = pytest.mark.parametrize("cls", MESSAGE_CLASSES, ids=lambda cls: cls.command)
@@ -272,6 +280,11 @@ def _example(cls: type[Message]) -> Message:
         m.UtreexoProof: m.UtreexoProof(bytes(32), b"\3" + bytes(96)),
         m.GetUtreexoRoot: m.GetUtreexoRoot(bytes(32)),
         m.UtreexoRoot: m.UtreexoRoot(3, 0, bytes(32), hashes, hashes),
+        m.Feature: m.Feature(b"BIP452", b"abc"),
+        m.GetUtxoTree: m.GetUtxoTree(bytes(32)),
+        m.UtxoTree: m.UtxoTree(bytes(32), 2, 2 * CHUNK_SIZE + 1, bytes(96)),
+        m.GetUtxoSet: m.GetUtxoSet(bytes(32), 7),
+        m.UtxoSetChunk: m.UtxoSetChunk(bytes(32), 7, b"abc"),
         m.Addr: m.Addr(entries),
         m.AddrV2: m.AddrV2(entries),
         m.Inv: m.Inv((m.InvItem(1, hashes[0]),) * 3),

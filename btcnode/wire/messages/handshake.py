@@ -5,9 +5,16 @@ from __future__ import annotations
 from struct import Struct
 from typing import ClassVar
 
+from btcnode.errors import DecodeError
 from btcnode.record import record
 from btcnode.wire.codec import EmptyMessage, Message, Reader, encode_var_bytes
-from btcnode.wire.constants import MAX_SUBVERSION_LENGTH, PROTOCOL_VERSION
+from btcnode.wire.constants import (
+    MAX_FEATURE_DATA,
+    MAX_FEATURE_NAME,
+    MAX_SUBVERSION_LENGTH,
+    MIN_FEATURE_NAME,
+    PROTOCOL_VERSION,
+)
 from btcnode.wire.netaddr import NetAddress, Network
 
 _VERSION_HEAD = Struct("<iQq")
@@ -133,6 +140,30 @@ class SendTxRcncl(Message):
     def encode(self) -> bytes:
         """The payload."""
         return _RECONCILIATION.pack(self.version, self.salt)
+
+
+@record
+class Feature(Message):
+    """BIP434: the sender speaks what goes by this name, with ``data`` as that says."""
+
+    command: ClassVar[str] = "feature"
+    max_size: ClassVar[int] = 1 + MAX_FEATURE_NAME + 3 + MAX_FEATURE_DATA
+
+    name: bytes
+    data: bytes = b""
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Feature:
+        """Read the payload, which ends with the data."""
+        r = Reader(payload)
+        name, data = r.var_bytes(MAX_FEATURE_NAME), r.var_bytes(MAX_FEATURE_DATA)
+        if len(name) < MIN_FEATURE_NAME or r.remaining:
+            raise DecodeError("not as BIP434 has a feature")
+        return cls(name, data)
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return encode_var_bytes(self.name) + encode_var_bytes(self.data)
 
 
 @record

@@ -122,8 +122,9 @@ def test_every_command_goes_through_and_its_size_is_known() -> None:
 
 
 def test_short_ids_are_bip_324s_and_those_of_utreexo() -> None:
-    assert len(SHORT_IDS) == 37
+    assert len(SHORT_IDS) == 38
     assert [SHORT_IDS[n] for n in range(29, 37)] == ["uproof", "getuproof", "", "", "", "", "uroot", "geturoot"]
+    assert SHORT_IDS.index("feature") == 37
     assert (SHORT_IDS[1], SHORT_IDS[2], SHORT_IDS[12], SHORT_IDS[21], SHORT_IDS[28]) == (
         "addr", "block", "getheaders", "tx", "addrv2",
     )  # fmt: skip
@@ -136,7 +137,7 @@ def test_short_ids_are_bip_324s_and_those_of_utreexo() -> None:
     [
         b"",
         b"\x1f",
-        b"\x25",
+        b"\x26",
         b"\xff\x00",
         b"\0",
         b"\0" + b"ping".ljust(11, b"\0"),

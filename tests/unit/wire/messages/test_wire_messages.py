@@ -8,6 +8,7 @@ from btcnode.errors import DecodeError
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import sha256d
 from btcnode.wire import messages as m
 from btcnode.wire.codec import LimitExceeded, Message
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS, service_names
@@ -40,8 +41,13 @@ def test_every_command_of_core() -> None:
         "uproof",
         "geturoot",
         "uroot",
+        "feature",
+        "getutxotree",
+        "utxotree",
+        "getutxoset",
+        "utxoset",
     ]
-    assert len(MESSAGE_CLASSES) == 35 + 4 + 2 + 4
+    assert len(MESSAGE_CLASSES) == 35 + 4 + 2 + 4 + 5
 
 
 def test_messages_are_slotted() -> None:
@@ -245,3 +251,36 @@ def test_short_pong_has_no_nonce() -> None:
 def test_service_names() -> None:
     assert service_names(NODE_NETWORK | NODE_WITNESS | 1 << 40) == ["NETWORK", "WITNESS", "UNKNOWN[2^40]"]
     assert service_names(0xFFFFFFFFFFFFFFFF)[-1] == "UNKNOWN[2^63]"
+
+
+def test_features_are_as_bip434_has_them() -> None:
+    assert m.Feature(b"BIP452").encode() == b"\x06BIP452\x00"
+    assert m.Feature.decode(b"\x06BIP452\x02ab") == m.Feature(b"BIP452", b"ab")
+    assert m.Feature.decode(m.Feature(b"x" * 80, b"y" * 512).encode()).data == b"y" * 512
+    for payload in (
+        b"\x03BIP\x00",
+        b"\x06BIP452",
+        b"\x06BIP452\x00\x00",
+        b"\x51" + b"x" * 81 + b"\x00",
+        b"\x06BIP452\xfd\x01\x02" + bytes(513),
+    ):
+        with pytest.raises(DecodeError):
+            m.Feature.decode(payload)
+
+
+def test_parts_of_utxo_sets_are_as_the_draft_has_them() -> None:
+    assert m.GetUtxoTree(HASH).encode() == HASH
+    assert m.GetUtxoSet(HASH, 258).encode() == HASH + b"\x02\x01\x00\x00"
+    tree = m.UtxoTree(HASH, 2, 3_900_001, HASH + bytes(32))
+    assert tree.encode() == HASH + b"\x02\x00" + (3_900_001).to_bytes(8, "little") + HASH + bytes(32)
+    assert tree.root == sha256d(HASH + bytes(32))
+    assert m.UtxoSetChunk(HASH, 1, b"abc").encode() == HASH + b"\x01\x00\x00\x00abc"
+    head = HASH + b"\x02\x00"
+    for length, hashes, wrong in (
+        (0, b"", LimitExceeded),
+        (2**64 - 1, bytes(64), LimitExceeded),
+        (3_900_001, bytes(32), DecodeError),
+        (3_900_000, bytes(64), DecodeError),
+    ):
+        with pytest.raises(wrong):
+            m.UtxoTree.decode(head + length.to_bytes(8, "little") + hashes)
