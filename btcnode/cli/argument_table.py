@@ -26,6 +26,7 @@ ARGUMENTS = {
     "deriveaddresses": "descriptor json:range",
     "descriptorprocesspsbt": "text:psbt json:descriptors text:sighashtype json:bip32derivs json:finalize",
     "disconnectnode": "address json:nodeid",
+    "downloadutxoset": "json:height merkle_root",
     "dumphints": "text:path json:height",
     "dumptxoutset": "text:path text:type json:options+any:rollback+json:in_memory",
     "echoipc": "text:arg",

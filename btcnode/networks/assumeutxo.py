@@ -10,12 +10,16 @@ from btcnode.primitives.hashes import BlockHash, from_display
 
 
 class AssumeUtxo(NamedTuple):
-    """The UTXO set after the block ``block_hash``: its serialised hash, and the transactions in the chain so far."""
+    """The UTXO set after the block ``block_hash``: its serialised hash, and the transactions in the chain so far.
+
+    ``chunk_root`` commits to its file in chunks (BIP 452, draft), None where nobody has told it for all to check.
+    """
 
     height: int
     block_hash: BlockHash
     utxo_hash: bytes
     chain_tx: int
+    chunk_root: bytes | None = None
 
 
 def _of(height: int, block_hash: str, utxo_hash: str, chain_tx: int) -> AssumeUtxo:

@@ -6,8 +6,10 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 
+from btcnode.errors import ConfigError
 from btcnode.net.capture import MessageCapture
 from btcnode.net.reactor import Reactor
+from btcnode.networks.assumeutxo import known_sets
 from btcnode.node.launch import StartStopped, closes
 from btcnode.node.memory import NodeConsumers
 from btcnode.node.mempool_setup import make_pool, make_template_maker
@@ -17,6 +19,7 @@ from btcnode.node.resources import CHAIN_GB, CLOSING_CONNECTIONS, MIN_FREE_BYTES
 from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.chain_view import NodeChainView
 from btcnode.protocol.config import ProtocolConfig
+from btcnode.protocol.effects import TakeUtxoChunk, TakeUtxoTree
 from btcnode.protocol.protocol import Protocol
 from btcnode.record import record
 from btcnode.rpc.request_metrics import rpc_metrics
@@ -44,11 +47,13 @@ from btcnode.services.submissions import Submissions
 from btcnode.services.swift_sync import SwiftOptions, SwiftSync
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.services.transactions import PoolSource, Transactions
+from btcnode.services.utxo_fetch import UtxoFetch
+from btcnode.services.utxo_shares import UtxoShares
 from btcnode.services.wallet_service import WalletService
 from btcnode.storage.tip_note import TipNote
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.memory_limiter import MemoryLimiter
-from btcnode.wire.constants import NODE_NETWORK
+from btcnode.wire.constants import NODE_NETWORK, NODE_UTXO_SET
 
 log = logging.getLogger("btcnode.node")
 
@@ -94,6 +99,10 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     swiftsync = _make_swiftsync(opened, machinery, chain, assumed)
     if swiftsync is not None:
         closes(stack, launch, swiftsync.close)
+    utxo_shares, utxo_fetch = _make_utxo_sets(opened, machinery, chain, assumed)
+    closes(stack, launch, utxo_fetch.close)
+    if utxo_shares is not None:
+        closes(stack, launch, utxo_shares.close)
     indexes = Indexes(chain, settings, launch.alerts, launch.failure.report)
     closes(stack, launch, indexes.close)
     pruner = Pruner(chain, indexes.needs(), settings.storage.prune_target, enabled=settings.storage.prunes)
@@ -123,6 +132,8 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         notifications=Notifications(opened.publisher, transactions, machinery.view, launch.clock),
         sync=sync,
         swiftsync=swiftsync,
+        utxo_fetch=utxo_fetch,
+        utxo_shares=utxo_shares,
         contact=FirstContact(settings, protocol),
         wallets=_make_wallets(opened, machinery, chain, indexes),
     )
@@ -131,7 +142,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         closes(stack, launch, proofs.close)
     effects = BlockEffects(
         machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir,
-        swiftsync, indexes.utreexo, proofs,
+        swiftsync, indexes.utreexo, proofs, utxo_shares,
     )  # fmt: skip
     if proofs is not None:
         proofs.start()
@@ -261,10 +272,10 @@ def _make_limiter(opened: OpenedNode, machinery: Machinery, chain: Chain) -> Mem
 
 def _make_assumed(opened: OpenedNode, machinery: Machinery, chain: Chain) -> AssumedChain:
     protocol = machinery.protocol
-    services = protocol.services
+    whole = protocol.services & NODE_NETWORK
 
     def offer_history(available: bool) -> None:
-        protocol.offer(services if available else services & ~NODE_NETWORK)
+        protocol.offer(protocol.services | whole if available else protocol.services & ~NODE_NETWORK)
 
     return AssumedChain(
         chain,
@@ -274,6 +285,38 @@ def _make_assumed(opened: OpenedNode, machinery: Machinery, chain: Chain) -> Ass
         offer_history=offer_history,
         on_fatal=opened.launch.failure.report,
     )
+
+
+def _make_utxo_sets(
+    opened: OpenedNode, machinery: Machinery, chain: Chain, assumed: AssumedChain
+) -> tuple[UtxoShares | None, UtxoFetch]:
+    """What shares sets, and what fetches one; raises ConfigError for one that nobody knows."""
+    settings, protocol, reactor = opened.settings, machinery.protocol, machinery.reactor
+
+    def offer(available: bool) -> None:
+        others = protocol.services & ~NODE_UTXO_SET
+        protocol.offer(others | NODE_UTXO_SET if available else others)
+
+    choice, sets = settings.storage.downloadutxoset, known_sets(opened.launch.params)
+    if choice is not None and not any(map(choice.names, sets)):
+        heights = ", ".join(str(known.height) for known in sets)
+        raise ConfigError(
+            f"-downloadutxoset: no UTXO set of that block is known; there are those of heights {heights}."
+        )
+    shares = None
+    if settings.connections.peerutxosets:
+        shares = UtxoShares(settings.net_dir, opened.launch.params, chain, offer)
+    fetch = UtxoFetch(
+        settings.net_dir,
+        chain,
+        assumed,
+        reactor.feed,
+        protocol.utxo_set_sources,
+        shares,
+        speaks=machinery.options.utxo_sets,
+    )
+    reactor.execute_with({TakeUtxoTree: fetch.on_tree, TakeUtxoChunk: fetch.on_chunk}, {})
+    return shares, fetch
 
 
 def _make_swiftsync(opened: OpenedNode, machinery: Machinery, chain: Chain, assumed: AssumedChain) -> SwiftSync | None:

@@ -47,6 +47,7 @@ def protocol_config(settings: Settings) -> ProtocolConfig:
         by_proofs=settings.storage.utreexocsn,
         private_broadcast=settings.proxies.privatebroadcast,
         tx_relay=not settings.mempool.blocksonly,
+        utxo_sets=settings.connections.peerutxosets or settings.storage.downloadutxoset is not None,
         tx_reconciliation=settings.connections.txreconciliation,
         require_standard=not settings.mempool.acceptnonstdtxn,
         peer_score_learning=settings.connections.peer_score_learning,

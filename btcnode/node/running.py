@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
+from btcnode.networks.assumeutxo import known_sets
 from btcnode.node.assembling import AssembledNode
 from btcnode.node.housekeeping import keep_house, keep_memory
 from btcnode.node.launch import Launch, closes
@@ -20,6 +21,7 @@ from btcnode.record import record
 from btcnode.rpc.metrics_server import MetricsServer
 from btcnode.rpc.table import MethodTable
 from btcnode.services.peers_file import forget_anchors, save_anchors
+from btcnode.services.utxo_fetch import FetchError
 from btcnode.sync.importer import BlockImporter, import_paths
 from btcnode.wire.netaddr import NetAddress
 
@@ -88,6 +90,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     await _open_network(node, stack)
     parts.indexes.start()
     parts.pruner.start()
+    _begin_utxo_sets(node)
     _find_ways_in(node, stack)
     if parts.fees is not None:
         parts.fees.start()
@@ -111,6 +114,21 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     log.info("the node is ready: height %d", state.active.height)
     log.info("init message: Done loading")
     return running
+
+
+def _begin_utxo_sets(node: AssembledNode) -> None:
+    """Share UTXO sets, and fetch the one that was asked for, by an option or in the last run."""
+    parts, choice = node.parts, node.opened.settings.storage.downloadutxoset
+    if parts.utxo_shares is not None:
+        parts.utxo_shares.start()
+    sets = known_sets(parts.params)
+    if choice is None:
+        parts.utxo_fetch.resume(sets)
+        return
+    try:
+        parts.utxo_fetch.begin(next(one for one in sets if choice.names(one)), choice.root)
+    except FetchError as error:
+        log.info("[snapshot] no UTXO set is downloaded: %s", error)
 
 
 async def _load_methods(table: MethodTable) -> None:

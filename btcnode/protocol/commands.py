@@ -9,6 +9,7 @@ from btcnode.record import record
 if TYPE_CHECKING:
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.connections.kinds import ConnectionKind
+    from btcnode.wire.messages import UtxoTree
     from btcnode.wire.subnet import SubNet
 
 
@@ -148,6 +149,40 @@ class ProofRefused:
 
 
 @record
+class FetchUtxoSet:
+    """The UTXO set after a block is wanted: ask peers for the hashes of its chunks; answered by ``TakeUtxoTree``.
+
+    ``root`` of the tree over them, None when it is not known: then peers have to agree.
+    """
+
+    block_hash: bytes
+    root: bytes | None
+
+
+@record
+class FetchUtxoChunks:
+    """The hashes of the set's chunks are known: ask for these chunks; each is answered by one ``TakeUtxoChunk``."""
+
+    tree: UtxoTree
+    chunks: tuple[int, ...]
+
+
+@record
+class UtxoChunkJudged:
+    """What became of a chunk that a peer told: it is on disk, or ``wrong``, else it is wanted again."""
+
+    peer_id: int
+    chunk: int
+    stored: bool
+    wrong: bool = False
+
+
+@record
+class DropUtxoSet:
+    """No UTXO set is wanted any more."""
+
+
+@record
 class PingPeers:
     """The user's ``ping``: measure every peer's latency soon."""
 
@@ -169,6 +204,10 @@ Command = (
     | SpentJudged
     | ProofsKept
     | ProofRefused
+    | FetchUtxoSet
+    | FetchUtxoChunks
+    | UtxoChunkJudged
+    | DropUtxoSet
     | PingPeers
     | ValidationLimit
 )

@@ -10,7 +10,14 @@ from btcnode.protocol.limits import (
     MAX_OUTBOUND_FULL_RELAY,
 )
 from btcnode.record import record
-from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_P2P_V2, NODE_WITNESS
+from btcnode.wire.constants import (
+    FEATURE_VERSION,
+    NODE_NETWORK,
+    NODE_NETWORK_LIMITED,
+    NODE_P2P_V2,
+    NODE_WITNESS,
+    PROTOCOL_VERSION,
+)
 
 OWN_SERVICES = NODE_NETWORK | NODE_WITNESS | NODE_NETWORK_LIMITED
 """What every node of ours offers; options add to it."""
@@ -66,6 +73,7 @@ class ProtocolConfig:
     networks: tuple[str, ...] = ("ipv4", "ipv6")
     log_ips: bool = False  # lines about a peer name its address
     tx_reconciliation: bool = False  # offer to reconcile transactions (BIP330)
+    utxo_sets: bool = False  # speak of UTXO sets in chunks (BIP 452, draft)
     memory_shift: int = 0  # what was seen of transactions is remembered 2**n times less long (many nodes in a process)
     relay_private: bool = False  # take and gossip private addresses too (isolated test networks)
 
@@ -73,6 +81,11 @@ class ProtocolConfig:
     def automatic_outbound(self) -> bool:
         """Whether connections are opened to addresses from the address book."""
         return not self.connect and not self.no_automatic
+
+    @property
+    def protocol_version(self) -> int:
+        """What version messages say: features are negotiated only where there is one."""
+        return FEATURE_VERSION if self.utxo_sets else PROTOCOL_VERSION
 
     @property
     def offers_v2(self) -> bool:

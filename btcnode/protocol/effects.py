@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from btcnode.protocol.connections.kinds import ConnectionKind
     from btcnode.wire.bloom_filter import BloomFilter
     from btcnode.wire.codec import Message
-    from btcnode.wire.messages import GetUtreexoProof, GetUtreexoRoot, GetXBlockTx, GetXThin
+    from btcnode.wire.messages import (
+        GetUtreexoProof,
+        GetUtreexoRoot,
+        GetUtxoSet,
+        GetUtxoTree,
+        GetXBlockTx,
+        GetXThin,
+        UtxoTree,
+    )
     from btcnode.wire.netaddr import NetAddress
 
 
@@ -214,6 +222,38 @@ class ReadUtreexo:
 
 
 @record
+class ReadUtxoSet:
+    """Read the hashes of the chunks of the UTXO set after a block, or one chunk, to serve them: the whole payload.
+
+    Answered by ``UtxoSetRead``. At most one is open for each peer.
+    """
+
+    peer_id: int
+    index: int
+    request: GetUtxoTree | GetUtxoSet
+
+
+@record
+class TakeUtxoTree:
+    """The hashes of the chunks of the UTXO set that is wanted (``FetchUtxoSet``): they lead to the known root.
+
+    Without one, several peers told the same. Answered by ``FetchUtxoChunks``, unless the set is given up.
+    """
+
+    peer_id: int
+    tree: UtxoTree
+
+
+@record
+class TakeUtxoChunk:
+    """A peer told a chunk that it was asked for; nothing of it is checked. Answered by ``UtxoChunkJudged``."""
+
+    peer_id: int
+    chunk: int
+    data: bytes
+
+
+@record
 class TakeSpent:
     """A peer told the coins that a block spends, as they were asked for (``FetchSpent``); nothing of them is checked.
 
@@ -306,6 +346,9 @@ Effect = (
     | ReadFilters
     | ReadSpent
     | ReadUtreexo
+    | ReadUtxoSet
+    | TakeUtxoTree
+    | TakeUtxoChunk
     | TakeSpent
     | KeepProof
     | AskForTurn

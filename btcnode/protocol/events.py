@@ -300,6 +300,15 @@ class UtreexoRead:
     payload: bytes | None
 
 
+@record
+class UtxoSetRead:
+    """Answer to ``ReadUtxoSet``: the payload of ``utxotree`` or ``utxoset``, None: it is not here."""
+
+    peer_id: int
+    index: int
+    payload: bytes | None
+
+
 class TxOutcome(NamedTuple):
     """What became of one transaction.
 
@@ -403,6 +412,7 @@ Event = (
     | FiltersRead
     | SpentRead
     | UtreexoRead
+    | UtxoSetRead
     | TransactionsProcessed
     | TransactionAdded
     | TransactionsConfirmed

@@ -107,6 +107,19 @@ PROOF_MISSING_EXPIRY = 5.0  # after which a bridge that had not come to a block 
 MAX_UTREEXO_QUEUE = 8  # requests of one peer that wait, each with bitmaps of up to 114 kB; as the next
 MAX_SPENT_QUEUE = 64  # requests of one peer that wait: no more is read from it until half of them are answered
 
+# UTXO sets in chunks of 3.9 MB. Memory: those in flight and those that are written, 6 x 3.9 MB.
+MAX_UTXO_CHUNKS = 6  # asked for, or here and not on disk
+MAX_LATE_UTXO_CHUNKS = 8  # remembered of one peer that was asked for them
+UTXO_TREES_AT_ONCE = 8  # peers asked for the hashes of chunks
+UTXO_TREE_PATIENCE = 30.0  # then a peer counts as one without the set ...
+UTXO_TREE_AGAIN = 600.0  # ... for so long
+UTXO_CHUNK_LATE = 20.0  # then a chunk is asked of a peer that has nothing to do ...
+UTXO_CHUNK_PATIENCE = 120.0  # ... and in the end of any other, and the peer is left alone for a while
+UTXO_LOOK_INTERVAL = 1.0
+UTXO_VOICES = 2  # peers that have to tell the same hashes where their root is not known
+MAX_UTXO_LIARS = 1000  # addresses: 1,000 x 150 B
+MAX_UTXO_SET_QUEUE = 4  # requests of one peer that wait
+
 # -- inventory and serving ---------------------------------------------------------------------------------------
 
 MAX_GETDATA_QUEUE = 50_000  # entries waiting for a peer: 50,000 x 36 B = 1.8 MB, twice that while it grows

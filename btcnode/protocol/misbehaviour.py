@@ -57,6 +57,9 @@ class Offence(Enum):
     UTREEXO_UNSUPPORTED = "requested Utreexo proofs although not offered"
     UTREEXO_UNASKED = "Utreexo proof that was not asked for"
     UTREEXO_WRONG = "wrong Utreexo proof"
+    UTXO_SETS_UNSUPPORTED = "requested a UTXO set although not offered"
+    UTXO_SET_UNASKED = "part of a UTXO set that was not asked for"
+    UTXO_SET_WRONG = "wrong part of a UTXO set"
     SPENT_UNASKED = "spent coins that were not asked for"
     SPENT_WRONG = "wrong spent coins"
     SERVICES = "peer does not offer the expected services"
@@ -111,6 +114,9 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.UTREEXO_UNSUPPORTED: _DISCONNECT,
     Offence.UTREEXO_UNASKED: _DISCONNECT,
     Offence.UTREEXO_WRONG: _DISCOURAGE,
+    Offence.UTXO_SETS_UNSUPPORTED: _DISCONNECT,
+    Offence.UTXO_SET_UNASKED: _DISCONNECT,
+    Offence.UTXO_SET_WRONG: _DISCOURAGE,
     Offence.SPENT_UNASKED: _DISCONNECT,
     Offence.SPENT_WRONG: _DISCOURAGE,
     Offence.SERVICES: _DISCONNECT,

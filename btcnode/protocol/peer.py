@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import field
-from typing import TYPE_CHECKING, TypeAlias
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Protocol as Interface
 
 from btcnode.chain.presync import HeadersSync, PresyncState
 from btcnode.protocol.blocks.unjudged import Unjudged
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
         GetCFilters,
         GetUtreexoProof,
         GetUtreexoRoot,
+        GetUtxoSet,
+        GetUtxoTree,
         GetXBlockTx,
         GetXThin,
         InvItem,
@@ -109,8 +113,49 @@ class SideState:
     refused: bool = False  # it told something that does not fit its block
 
 
+class Standing(Enum):
+    """What is known of a peer as a source of the UTXO set that is wanted."""
+
+    NEW = "new"  # it was not asked yet
+    ASKED = "asked"  # for the hashes of the chunks
+    HAS_IT = "has it"  # it told the right ones
+    LACKS_IT = "lacks it"  # it said nothing: it may have it later
+    LIAR = "liar"  # what it told was wrong
+
+
+@struct
+class UtxoSetState:
+    """A UTXO set on its way from the peer; seconds of ``Context.steady``."""
+
+    standing: Standing = Standing.NEW
+    since: float = 0.0  # when it was last asked for hashes
+    in_flight: dict[int, float] = field(default_factory=dict)  # chunks, when they were asked for
+    late: dict[int, int] = field(default_factory=dict)  # answers still owed for chunks that are not waited for
+
+
 # What waits for a block to be read: its index, and what it is for or which answer is to be made of it.
 Part: TypeAlias = "tuple[int, Callable[[bytes], None] | GetXThin | GetXBlockTx]"
+
+
+class BlockRequest(Interface):
+    """A request about one block."""
+
+    @property
+    def block_hash(self) -> bytes:
+        """The block, 32 bytes in internal order."""
+
+
+R = TypeVar("R", bound=BlockRequest)
+
+
+class ReadQueue(Generic[R]):
+    """Requests of one kind. ``reading`` is the header index of the block of the first one, while it is read for."""
+
+    __slots__ = ("reading", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[R] = deque()
+        self.reading = NONE
 
 
 @struct
@@ -129,10 +174,9 @@ class ServeState:
     filters: deque[GetCFilters | GetCFHeaders | GetCFCheckpt] = field(default_factory=deque)
     filters_sent: int = 0  # of the first of these
     reading_filters: bool = False  # a ReadFilters is open
-    spent: deque[GetBlockSpent] = field(default_factory=deque)
-    reading_spent: int = NONE  # header index of the open ReadSpent
-    utreexo: deque[GetUtreexoProof | GetUtreexoRoot] = field(default_factory=deque)
-    reading_utreexo: int = NONE  # header index of the open ReadUtreexo
+    spent: ReadQueue[GetBlockSpent] = field(default_factory=lambda: ReadQueue())
+    utreexo: ReadQueue[GetUtreexoProof | GetUtreexoRoot] = field(default_factory=lambda: ReadQueue())
+    utxo_sets: ReadQueue[GetUtxoTree | GetUtxoSet] = field(default_factory=lambda: ReadQueue())
 
     def has_answered(self, requests: int) -> bool:
         """Whether the first ``requests`` of all that ever were in the queue are answered, and nothing else waits."""
@@ -241,6 +285,7 @@ class Peer:
     provides_compact: bool = False
     high_bandwidth_from: bool = False
     high_bandwidth_to: bool = False
+    speaks_utxo_sets: bool = False  # BIP 452, told as BIP434 has it
     fee_filter: int = 0
     fee_filter_sent: int = -1
     next_fee_filter: float = 0.0
@@ -261,6 +306,7 @@ class Peer:
     blocks: BlockState = field(default_factory=BlockState)
     spent: SideState = field(default_factory=SideState)
     proofs: SideState = field(default_factory=SideState)
+    utxo_set: UtxoSetState = field(default_factory=UtxoSetState)
     serve: ServeState = field(default_factory=ServeState)
     addr: AddrState = field(default_factory=AddrState)
     ping: PingState = field(default_factory=PingState)
@@ -329,4 +375,5 @@ PAUSE_REASONS = (
     PAUSE_WORK,  # what it sends costs more time than it may
     PAUSE_SPENT,  # its requests for spent coins are not answered yet
     PAUSE_UTREEXO,  # its requests for Utreexo proofs are not answered yet
-) = tuple(1 << place for place in range(10))
+    PAUSE_UTXO_SETS,  # its requests for parts of UTXO sets are not answered yet
+) = tuple(1 << place for place in range(11))

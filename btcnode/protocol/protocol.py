@@ -22,6 +22,7 @@ from btcnode.protocol.blocks.compact_relay import CompactRelay
 from btcnode.protocol.blocks.headers_sync import HeaderSync
 from btcnode.protocol.blocks.proof_download import ProofDownload
 from btcnode.protocol.blocks.spent_download import SpentDownload
+from btcnode.protocol.blocks.utxo_set_download import UtxoSetDownload
 from btcnode.protocol.blocks.xthin import ThinRelay
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
 from btcnode.protocol.commands import (
@@ -31,9 +32,12 @@ from btcnode.protocol.commands import (
     BroadcastPrivately,
     DisconnectNode,
     DropSpent,
+    DropUtxoSet,
     FetchBlock,
     FetchBlocks,
     FetchSpent,
+    FetchUtxoChunks,
+    FetchUtxoSet,
     ForwardTimers,
     LiftBan,
     PingPeers,
@@ -42,6 +46,7 @@ from btcnode.protocol.commands import (
     SetBan,
     SetNetworkActive,
     SpentJudged,
+    UtxoChunkJudged,
     ValidationLimit,
 )
 from btcnode.protocol.config import ProtocolConfig
@@ -88,6 +93,7 @@ from btcnode.protocol.events import (
     TransactionsUnconfirmed,
     TransportReady,
     UtreexoRead,
+    UtxoSetRead,
     WorkMeasured,
 )
 from btcnode.protocol.inputs import Input
@@ -101,6 +107,7 @@ from btcnode.protocol.serving.serving import Serving
 from btcnode.protocol.serving.spent_serving import SpentServing
 from btcnode.protocol.serving.upload_budget import UploadBudget
 from btcnode.protocol.serving.utreexo_serving import UtreexoServing
+from btcnode.protocol.serving.utxo_set_serving import UtxoSetServing
 from btcnode.protocol.transactions.fee_filter import FeeFilters
 from btcnode.protocol.transactions.private_broadcast import PrivateBroadcast
 from btcnode.protocol.transactions.reconciliation import Reconciliation
@@ -139,6 +146,7 @@ _OF_ONE_PEER = frozenset(
         FiltersRead,
         SpentRead,
         UtreexoRead,
+        UtxoSetRead,
     )
 )
 """Inputs that give a tick something to do for the peer that they name; what they do to others says so itself."""
@@ -161,6 +169,10 @@ _OF_NO_PEER = frozenset(
         AddNode,
         AddConnection,
         PingPeers,
+        FetchUtxoSet,
+        FetchUtxoChunks,
+        UtxoChunkJudged,
+        DropUtxoSet,
     )
 )
 """Inputs that give a tick nothing to do for a peer, but for those that they wake. All others may concern every peer."""
@@ -244,6 +256,8 @@ class Protocol:
         self._spent_serving = SpentServing(ctx, self._serving)
         self._spent = SpentDownload(ctx)
         self._utreexo_serving = UtreexoServing(ctx, self._serving)
+        self._utxo_set_serving = UtxoSetServing(ctx, self._serving)
+        self._utxo_set = UtxoSetDownload(ctx)
         self._next_save = steady + ADDRESS_BOOK_SAVE_INTERVAL
         self._was_initial = True
         self._parts = self._ticking_parts()
@@ -279,6 +293,7 @@ class Protocol:
             FiltersRead: self._filters.on_read,
             SpentRead: self._spent_serving.on_read,
             UtreexoRead: self._utreexo_serving.on_read,
+            UtxoSetRead: self._utxo_set_serving.on_read,
             TransactionsProcessed: self._on_transactions_processed,
             TransactionAdded: self._intake.on_added,
             TransactionsConfirmed: self._on_transactions_confirmed,
@@ -303,6 +318,10 @@ class Protocol:
             SpentJudged: self._spent.on_judged,
             ProofsKept: self._on_proofs_kept,
             ProofRefused: self._on_proof_refused,
+            FetchUtxoSet: self._utxo_set.on_fetch,
+            FetchUtxoChunks: self._utxo_set.on_chunks,
+            UtxoChunkJudged: self._utxo_set.on_judged,
+            DropUtxoSet: self._utxo_set.on_drop,
             PingPeers: self._on_ping_peers,
             ValidationLimit: self._on_validation_limit,
         }
@@ -330,6 +349,7 @@ class Protocol:
             m.SendHeaders: lambda peer, _: self._handshake.on_send_headers(peer),
             m.SendCmpct: self._handshake.on_send_compact,
             m.SendTxRcncl: self._reconciliation.on_offer,
+            m.Feature: self._handshake.on_feature,
         }
 
     def _established_handlers(self) -> dict[type[Message], Handler]:
@@ -346,6 +366,8 @@ class Protocol:
             m.BlockMessage: self._on_block,
             m.BlockSpent: self._spent.on_answer,
             m.UtreexoProof: self._on_utreexo_proof,
+            m.UtxoTree: self._utxo_set.on_tree,
+            m.UtxoSetChunk: self._utxo_set.on_chunk,
             m.Inv: self._announcements.on_inv,
             m.NotFound: self._on_not_found,
             m.Addr: lambda peer, message: self._gossip.on_addresses(peer, message.entries),
@@ -373,6 +395,8 @@ class Protocol:
             m.GetBlockSpent: self._spent_serving.on_request,
             m.GetUtreexoProof: self._utreexo_serving.on_request,
             m.GetUtreexoRoot: self._utreexo_serving.on_request,
+            m.GetUtxoTree: self._utxo_set_serving.on_request,
+            m.GetUtxoSet: self._utxo_set_serving.on_request,
         }
 
     @property
@@ -469,12 +493,13 @@ class Protocol:
         self._spent.forget(peer)
         if self._proofs is not None:
             self._proofs.forget(peer)
+        self._utxo_set.forget(peer)
 
     def _owes(self, peer: Peer) -> bool:
         """Whether the peer was asked for something that is not there."""
         tracker = self._intake.download.tracker
-        blocks = peer.blocks.in_flight or peer.spent.in_flight or peer.proofs.in_flight
-        return bool(blocks or peer.headers.requested_at is not None or tracker.in_flight(peer.id))
+        much = _awaits_much(peer)
+        return bool(much or peer.headers.requested_at is not None or tracker.in_flight(peer.id))
 
     def _on_disconnect_node(self, event: DisconnectNode) -> None:
         peer = self._ctx.peers.get(event.peer_id)
@@ -527,8 +552,9 @@ class Protocol:
             self._filters.serve(peer)
             self._spent_serving.serve(peer)
             self._utreexo_serving.serve(peer)
+            self._utxo_set_serving.serve(peer)
             self._ctx.ask_for_turn(peer)
-        elif not peer.blocks.in_flight and not peer.spent.in_flight and not peer.proofs.in_flight:
+        elif not _awaits_much(peer):
             self._ctx.pause(peer, PAUSE_SENDING)
 
     def _on_turn(self, event: PeerTurn) -> None:
@@ -784,6 +810,7 @@ class Protocol:
         self._spent.begin_tick()
         if self._proofs is not None:
             self._proofs.begin_tick()
+        self._utxo_set.begin_tick()
         self._tick_peers()
         self._connections.tick()
         self._private.tick()
@@ -895,6 +922,10 @@ class Protocol:
         """Addresses that misbehaved and are remembered for it."""
         return len(self._ctx.discouraged)
 
+    def utxo_set_sources(self) -> int:
+        """Peers that are known to have the UTXO set that is wanted."""
+        return self._utxo_set.sources()
+
     def block_queue(self) -> tuple[int, int, int]:
         """Numbers of blocks asked for and not there and of blocks in validation, and the bytes of the latter."""
         download = self._download
@@ -971,6 +1002,12 @@ class Protocol:
         if not peer.serves_witnesses:
             return "Pre-SegWit peer"
         return "Already requested from this peer" if index in peer.blocks.in_flight else None
+
+
+def _awaits_much(peer: Peer) -> bool:
+    """Whether blocks, or what goes with them or in their place, are on their way from the peer."""
+    asked = (peer.blocks.in_flight, peer.spent.in_flight, peer.proofs.in_flight, peer.utxo_set.in_flight)
+    return any(asked)
 
 
 def _name(message: Message) -> str:

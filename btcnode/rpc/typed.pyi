@@ -244,6 +244,10 @@ class ProcessedPsbt(TypedDict):
     complete: bool
     hex: NotRequired[str]
 
+class BegunDownload(TypedDict):
+    height: int
+    blockhash: str
+
 class DumpedHints(TypedDict):
     path: str
     height: int
@@ -623,9 +627,20 @@ class ChainstateInfo(TypedDict):
     coins_tip_cache_bytes: int
     validated: bool
 
+class UtxoSetDownload(TypedDict):
+    blockhash: str
+    height: int
+    state: str
+    chunks: int
+    chunks_stored: int
+    size: int
+    peers: int
+    error: NotRequired[str]
+
 class Chainstates(TypedDict):
     headers: int
     chainstates: list[ChainstateInfo]
+    utxo_set_download: NotRequired[UtxoSetDownload]
 
 class ChainTip(TypedDict):
     height: int
@@ -1585,6 +1600,10 @@ class NodeRpc:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
     async def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
         """Drop a peer, named by address or by id."""
+    async def downloadutxoset(self, height: int, merkle_root: str | None = ...) -> BegunDownload:
+        """Ask peers for a UTXO set (BIP 452, draft), and load it as loadtxoutset does once it is here. The node has to run
+        with -peerutxosets or -downloadutxoset. getchainstates tells how far it is.
+        """
     async def dumphints(self, path: str, height: int | None = ...) -> DumpedHints:
         """Write hints that let another node sync without lookups (its option -swiftsync): which outputs of every block are
         unspent after a block of the active chain. Every block up to that one has to be here, and the undo data of those
@@ -2053,6 +2072,10 @@ class SyncNodeRpc:
         """A PSBT with what descriptors, UTXO set and mempool tell about its segwit inputs, signed with the keys in them."""
     def disconnectnode(self, address: str | None = ..., nodeid: int | None = ...) -> None:
         """Drop a peer, named by address or by id."""
+    def downloadutxoset(self, height: int, merkle_root: str | None = ...) -> BegunDownload:
+        """Ask peers for a UTXO set (BIP 452, draft), and load it as loadtxoutset does once it is here. The node has to run
+        with -peerutxosets or -downloadutxoset. getchainstates tells how far it is.
+        """
     def dumphints(self, path: str, height: int | None = ...) -> DumpedHints:
         """Write hints that let another node sync without lookups (its option -swiftsync): which outputs of every block are
         unspent after a block of the active chain. Every block up to that one has to be here, and the undo data of those

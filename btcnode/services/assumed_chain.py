@@ -20,7 +20,7 @@ from btcnode.networks.assumeutxo import AssumeUtxo, known_sets, set_after
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.services.chain import Chain
 from btcnode.services.file_names import system_name
-from btcnode.services.snapshot_files import SnapshotFileError, SnapshotRefusedError
+from btcnode.services.snapshot_files import SnapshotContentError, SnapshotFileError, SnapshotRefusedError
 from btcnode.storage.layout import META_HISTORY
 from btcnode.storage.snapshot_load import SnapshotRefused, load_coins
 from btcnode.storage.utxo_snapshot import HEADER, SnapshotHeader, parse_header
@@ -103,6 +103,11 @@ class AssumedChain:
         if history is not None:
             parts.insert(0, ChainPart(history.active.tip, history.coins.budget, None, True))
         return parts
+
+    @property
+    def has_set(self) -> bool:
+        """Whether a set was loaded that is not validated yet, or is loaded now."""
+        return self._loading or self._state.store.snapshot is not None
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -207,7 +212,8 @@ class AssumedChain:
             if self._state.store.snapshot is not snapshot:
                 await asyncio.to_thread(snapshot.discard)
             if isinstance(error, SnapshotRefused):
-                raise SnapshotRefusedError(f"Population failed: {error}") from None
+                kind = SnapshotRefusedError if self._chain.stopping() else SnapshotContentError
+                raise kind(f"Population failed: {error}") from None
             if isinstance(error, ValueError):
                 raise SnapshotRefusedError(str(error)) from None
             raise

@@ -38,6 +38,7 @@ from btcnode.protocol.effects import (
     ReadFilters,
     ReadSpent,
     ReadUtreexo,
+    ReadUtxoSet,
     TakeSpent,
     WithdrawTransactions,
 )
@@ -54,6 +55,7 @@ from btcnode.services.side_work import SideWork
 from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.transactions import Transactions
 from btcnode.services.utreexo_answers import utreexo_steps, wants_leaves
+from btcnode.services.utxo_shares import UtxoShares
 from btcnode.swiftsync.spent_coins import spent_of_undo
 
 STRIP_COST = 8  # units of work for a transaction
@@ -102,6 +104,12 @@ def spent_steps(undo: bytes, cutoff: int) -> Steps[bytes]:
     return compact_size(count) + b"".join(parts)
 
 
+def _in_one_piece(work: Callable[[], T]) -> Steps[T]:
+    """Work that leaves the interpreter to others by itself: it reads and hashes megabytes."""
+    return work()
+    yield
+
+
 class BlockEffects:
     """Executes them for one reactor, from its construction on; answers go back to it as inputs."""
 
@@ -117,12 +125,14 @@ class BlockEffects:
         swiftsync: SwiftSync | None = None,
         utreexo: UtreexoIndex | None = None,
         proofs: ProofKeeper | None = None,
+        utxo_shares: UtxoShares | None = None,
     ) -> None:
         """``filters``, ``utreexo``: the indexes to serve from, None when this node keeps none.
 
         ``proofs`` keeps what blocks are connected by in a node without coins.
         """
         self._proofs = proofs
+        self._utxo_shares = utxo_shares
         self._utreexo = utreexo
         self._swiftsync = swiftsync
         self._reactor = reactor
@@ -145,6 +155,7 @@ class BlockEffects:
                 ReadFilters: self._read_filters,
                 ReadSpent: self._read_spent,
                 ReadUtreexo: self._read_utreexo,
+                ReadUtxoSet: self._read_utxo_set,
                 TakeSpent: self._take_spent,
                 KeepProof: self._keep_proof,
                 WithdrawTransactions: transactions.withdraw_transactions,
@@ -197,6 +208,10 @@ class BlockEffects:
     def _read_utreexo(self, effect: ReadUtreexo) -> None:
         """Read a Utreexo proof or roots; answered by ``UtreexoRead``."""
         _spawn(self._reads, self._find_utreexo(effect))
+
+    def _read_utxo_set(self, effect: ReadUtxoSet) -> None:
+        """Read a part of a UTXO set; answered by ``UtxoSetRead``."""
+        _spawn(self._reads, self._find_utxo_set(effect))
 
     def _take_spent(self, effect: TakeSpent) -> None:
         """A peer told them; only a sync with hints asks for that."""
@@ -317,6 +332,19 @@ class BlockEffects:
         except (StorageError, DecodeError, KeyError) as error:
             log.warning("cannot read the Utreexo proof of block %s to serve it: %s", self._name(effect.index), error)
         self._reactor.feed(events.UtreexoRead(effect.peer_id, effect.index, payload))
+
+    async def _find_utxo_set(self, effect: ReadUtxoSet) -> None:
+        payload: bytes | None = None
+        shares, request = self._utxo_shares, effect.request
+        if shares is not None:
+            try:
+                async with self._side.turn(effect.peer_id):
+                    if self._is_here(effect.peer_id):
+                        payload = await self._side.run(lambda: _in_one_piece(lambda: shares.answer(request)))
+            except StorageError as error:
+                log.warning("a UTXO set is not served any more: %s", error)
+                shares.withdraw(BlockHash(request.block_hash))
+        self._reactor.feed(events.UtxoSetRead(effect.peer_id, effect.index, payload))
 
     # -- events --------------------------------------------------------------------------------------------------
 

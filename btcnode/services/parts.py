@@ -24,6 +24,8 @@ from btcnode.services.snapshot_writer import SnapshotWriter
 from btcnode.services.submissions import Submissions
 from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.sync_monitor import SyncMonitor
+from btcnode.services.utxo_fetch import UtxoFetch
+from btcnode.services.utxo_shares import UtxoShares
 from btcnode.services.wallet_service import WalletService
 from btcnode.settings.settings import Settings
 
@@ -58,5 +60,7 @@ class NodeParts:
     notifications: Notifications
     sync: SyncMonitor
     swiftsync: SwiftSync | None  # None: no -swiftsync
+    utxo_fetch: UtxoFetch
+    utxo_shares: UtxoShares | None  # None: no -peerutxosets
     contact: FirstContact
     wallets: WalletService | None  # None: -disablewallet

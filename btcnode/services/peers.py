@@ -32,7 +32,6 @@ from btcnode.services.ban_file import BanFile
 from btcnode.services.clock import Clock
 from btcnode.settings.addresses import numeric
 from btcnode.settings.settings import Settings
-from btcnode.wire.constants import PROTOCOL_VERSION
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress
 from btcnode.wire.subnet import SubNet
 
@@ -117,7 +116,7 @@ class Peers:
         inbound, outbound = self.directions()
         dialer, networks = self._reactor.dialer, self._protocol.reachable_networks
         return NetworkState(
-            protocol_version=PROTOCOL_VERSION,
+            protocol_version=self._options.protocol_version,
             user_agent=self._options.user_agent,
             services=self._protocol.services,
             relays_transactions=self._options.tx_relay,

@@ -26,6 +26,10 @@ class SnapshotRefusedError(StorageError):
     """A UTXO set cannot be loaded; the text is Core's."""
 
 
+class SnapshotContentError(SnapshotRefusedError):
+    """What the file has is not the set that it should be."""
+
+
 def _is_pipe(name: str) -> bool:
     """Whether it is a named pipe; raises SnapshotFileError when it is anything else that is there, StorageError."""
     try:

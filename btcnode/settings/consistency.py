@@ -56,6 +56,11 @@ def _check_storage(settings: Settings) -> None:
         raise ConfigError("-reindex includes -reindex-chainstate: give one of them")
     if storage.utreexocsn:
         _check_without_coins(settings)
+    if storage.downloadutxoset is not None:
+        if storage.swiftsync is not None:
+            raise ConfigError("-downloadutxoset and -swiftsync are two ways to begin: give one of them")
+        if storage.reindex or storage.reindex_chainstate:
+            raise ConfigError("-downloadutxoset cannot be used with -reindex or -reindex-chainstate")
     if storage.swiftsync is not None:
         if storage.reindex or storage.reindex_chainstate:
             raise ConfigError("-swiftsync fetches blocks: it cannot be used with -reindex or -reindex-chainstate")

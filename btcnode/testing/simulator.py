@@ -426,6 +426,9 @@ class SimNode(Endpoint):
             fx.WithdrawTransactions: _nothing,  # they are judged all the same, as those that somebody has begun with
             fx.DistrustBlocks: _nothing,  # blocks are judged in the order in which they come
             fx.Excuse: _nothing,  # processor time is not simulated
+            fx.ReadUtxoSet: lambda e: self._answer(ev.UtxoSetRead(e.peer_id, e.index, None)),
+            fx.TakeUtxoTree: _nothing,  # nobody asks for them
+            fx.TakeUtxoChunk: _nothing,
             fx.TakeSpent: _nothing,  # nobody asks for them without SwiftSync
             fx.KeepProof: _nothing,  # as are Utreexo proofs
             fx.AddressBookDirty: _nothing,

@@ -22,28 +22,29 @@ _btcnoded() {
     -datacarrier -disablewallet -discover -dns -dnsseed -fastprune -fixedseeds -forcednsseed -i2pacceptincoming
     -listen -listenonion -logips -loglevelalways -logratelimit -logsourcelocations -logthreadnames -logtimemicros
     -logtimestamps -natpmp -networkactive -peer-score-learning -peerblockfilters -peerblockinputs
-    -peerbloomfilters -peerutreexoproofs -permitbaremultisig -persistmempool -persistmempoolv1 -printpriority
-    -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex -reindex-chainstate -rest
-    -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet -spendzeroconfchange -stopafterblockimport
-    -stun -swiftsync-full -swiftsync-validate -testnet -testnet4 -txindex -txospenderindex -txreconciliation
-    -unsafesqlitesync -upnp -utreexo-csn -utreexoindex -v2transport -version -walletbroadcast -walletcrosschain
-    -walletrbf -walletrejectlongchains -whitelistforcerelay -whitelistrelay -xthin -addnode= -addresstype=
-    -alertnotify= -asmap= -assumevalid= -bantime= -bind= -block-relay= -blockmaxweight= -blockmintxfee=
-    -blocknotify= -blockreconstructionextratxn= -blockreservedweight= -blocksdir= -blockversion= -bytespersigop=
-    -chain= -changetype= -checkaddrman= -checkblocks= -checklevel= -conf= -connect= -consolidatefeerate=
-    -cpu-affinity= -dashboardtoken= -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude=
-    -debuglogfile= -deprecatedrpc= -discardfee= -dnsseedname= -dustrelayfee= -externalip= -fallbackfee= -i2psam=
-    -includeconf= -incrementalrelayfee= -keypool= -limitclustercount= -limitclustersize= -loadblock= -loglevel=
-    -maxapsfee= -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage=
-    -maxtxfee= -maxuploadtarget= -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port=
-    -minimumchainwork= -minrelaytxfee= -mintxfee= -mocktime= -onion= -onlynet= -par= -peertimeout= -pid= -port=
-    -proxy= -prune= -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport=
-    -rpcservertimeout= -rpcthreads= -rpcuser= -rpcwhitelist= -rpcworkqueue= -seednode= -settings=
-    -shadow-validation= -shutdownnotify= -signer= -signetchallenge= -signetkey= -signetseednode= -startupnotify=
-    -stopatheight= -stunserver= -swiftsync= -swiftsyncblock= -test= -testactivationheight= -timeout= -torcontrol=
-    -torpassword= -txconfirmtarget= -uacomment= -vbparams= -wallet= -walletdir= -walletnotify= -whitebind=
-    -whitelist= -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm= -zmqpubrawblock=
-    -zmqpubrawblockhwm= -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
+    -peerbloomfilters -peerutreexoproofs -peerutxosets -permitbaremultisig -persistmempool -persistmempoolv1
+    -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
+    -reindex-chainstate -rest -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet
+    -spendzeroconfchange -stopafterblockimport -stun -swiftsync-full -swiftsync-validate -testnet -testnet4
+    -txindex -txospenderindex -txreconciliation -unsafesqlitesync -upnp -utreexo-csn -utreexoindex -v2transport
+    -version -walletbroadcast -walletcrosschain -walletrbf -walletrejectlongchains -whitelistforcerelay
+    -whitelistrelay -xthin -addnode= -addresstype= -alertnotify= -asmap= -assumevalid= -bantime= -bind=
+    -block-relay= -blockmaxweight= -blockmintxfee= -blocknotify= -blockreconstructionextratxn=
+    -blockreservedweight= -blocksdir= -blockversion= -bytespersigop= -chain= -changetype= -checkaddrman=
+    -checkblocks= -checklevel= -conf= -connect= -consolidatefeerate= -cpu-affinity= -dashboardtoken=
+    -datacarriersize= -datadir= -dbcache= -dbcrashratio= -debug= -debugexclude= -debuglogfile= -deprecatedrpc=
+    -discardfee= -dnsseedname= -downloadutxoset= -dustrelayfee= -externalip= -fallbackfee= -i2psam= -includeconf=
+    -incrementalrelayfee= -keypool= -limitclustercount= -limitclustersize= -loadblock= -loglevel= -maxapsfee=
+    -maxconnections= -maxmemory= -maxmempool= -maxreceivebuffer= -maxsendbuffer= -maxtipage= -maxtxfee=
+    -maxuploadtarget= -mempool-eviction= -mempoolexpiry= -metrics-bind= -metrics-port= -minimumchainwork=
+    -minrelaytxfee= -mintxfee= -mocktime= -onion= -onlynet= -par= -peertimeout= -pid= -port= -proxy= -prune=
+    -rpcallowip= -rpcauth= -rpcbind= -rpccookiefile= -rpccookieperms= -rpcpassword= -rpcport= -rpcservertimeout=
+    -rpcthreads= -rpcuser= -rpcwhitelist= -rpcworkqueue= -seednode= -settings= -shadow-validation=
+    -shutdownnotify= -signer= -signetchallenge= -signetkey= -signetseednode= -startupnotify= -stopatheight=
+    -stunserver= -swiftsync= -swiftsyncblock= -test= -testactivationheight= -timeout= -torcontrol= -torpassword=
+    -txconfirmtarget= -uacomment= -vbparams= -wallet= -walletdir= -walletnotify= -whitebind= -whitelist=
+    -zmqpubhashblock= -zmqpubhashblockhwm= -zmqpubhashtx= -zmqpubhashtxhwm= -zmqpubrawblock= -zmqpubrawblockhwm=
+    -zmqpubrawtx= -zmqpubrawtxhwm= -zmqpubsequence= -zmqpubsequencehwm=
     " -- "$cur")
     case ${COMPREPLY[*]} in *=) compopt -o nospace ;; esac
 }

@@ -16,6 +16,7 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.wire.codec import Message
 from btcnode.wire.constants import (
+    FEATURE_VERSION,
     MAX_HEADERS_RESULTS,
     MSG_BLOCK_SPENT,
     MSG_UTREEXO_PROOF,
@@ -23,9 +24,11 @@ from btcnode.wire.constants import (
     NODE_NETWORK,
     NODE_UTREEXO_ARCHIVE,
     NODE_WITNESS,
+    PROTOCOL_VERSION,
 )
 from btcnode.wire.framing import FrameError
 from btcnode.wire.messages import (
+    Feature,
     GetBlockSpent,
     GetData,
     GetHeaders,
@@ -147,15 +150,26 @@ class ScriptedPeer:
                 return message
 
     def handshake(
-        self, height: int = 0, services: int = NODE_NETWORK | NODE_WITNESS, user_agent: bytes = b"/scripted/"
+        self,
+        height: int = 0,
+        services: int = NODE_NETWORK | NODE_WITNESS,
+        user_agent: bytes = b"/scripted/",
+        features: Sequence[bytes] = (),
     ) -> None:
-        """Exchange version and verack; the node may speak first or second."""
+        """Exchange version and verack, and names of features (BIP434); the node may speak first or second."""
         self.send(
             Version(
-                services=services, time=int(time.time()), nonce=id(self), user_agent=user_agent, start_height=height
+                version=FEATURE_VERSION if features else PROTOCOL_VERSION,
+                services=services,
+                time=int(time.time()),
+                nonce=id(self),
+                user_agent=user_agent,
+                start_height=height,
             )
         )
         self.expect(Version)
+        for name in features:
+            self.send(Feature(name))
         self.send(Verack())
         self.expect(Verack)
 
@@ -203,6 +217,7 @@ class ChainServer:
         self.proofs: Mapping[BlockHash, bytes] | None = None
         self.on_proof: Callable[[bytes, bytes], bytes | None] | None = None
         self.proof_requests: list[bytes] = []
+        self.features: tuple[bytes, ...] = ()
         self.requests: list[bytes] = []
         self.header_requests = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -240,7 +255,7 @@ class ChainServer:
         with contextlib.suppress(OSError, FrameError), contextlib.closing(peer):
             offered = 0 if self.spent is None else NODE_BLOCK_UNDO
             offered |= 0 if self.proofs is None else NODE_UTREEXO_ARCHIVE
-            peer.handshake(len(self.headers) - 1, NODE_NETWORK | NODE_WITNESS | offered)
+            peer.handshake(len(self.headers) - 1, NODE_NETWORK | NODE_WITNESS | offered, features=self.features)
             while True:
                 self._answer(peer, peer.receive())
 

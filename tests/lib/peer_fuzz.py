@@ -18,6 +18,7 @@ from btcnode.errors import DecodeError, Fault, RuleViolation
 from btcnode.net.connection import TXS_TOGETHER
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import MIN_TX_SIZE, parse_block
+from btcnode.primitives.chunk_tree import CHUNK_SIZE
 from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.steps import at_once
@@ -87,6 +88,7 @@ class PeerFuzzer:
             dns_seed=False,
             tx_relay=True,
             tx_reconciliation=True,
+            utxo_sets=True,
             services=OWN_SERVICES | OFFERED,
             block_relay=rng.choice(("auto", "compact", "xthin")),
         )
@@ -166,7 +168,7 @@ class PeerFuzzer:
             self._feed(ev.TransportReady(peer, rng.choice(("v1", "v2")), rng.randbytes(32)))
         if rng.random() < 0.9:
             self._send(peer, self._version())
-            for message in (m.WtxidRelay(), m.SendAddrV2(), m.SendTxRcncl(1, 7)):
+            for message in (m.WtxidRelay(), m.SendAddrV2(), m.SendTxRcncl(1, 7), m.Feature(b"BIP452")):
                 if rng.random() < 0.5:
                     self._send(peer, message)
             self._send(peer, m.Verack())
@@ -273,6 +275,20 @@ class PeerFuzzer:
         if self.rng.random() < 0.1:
             self._feed(cmd.SpentJudged(effect.peer_id, effect.index, "as it pleases"))
 
+    def read_utxo_set(self, effect: fx.ReadUtxoSet) -> None:
+        """A part of a set, none, or one too large for a message."""
+        payload = self.rng.choice((None, bytes(42), bytes(4_000_001)))
+        self._feed(ev.UtxoSetRead(effect.peer_id, effect.index, payload))
+
+    def take_utxo_tree(self, effect: fx.TakeUtxoTree) -> None:
+        """Chunks are wanted then, or the set is given up."""
+        self._feed(cmd.FetchUtxoChunks(effect.tree, tuple(range(9))) if self.rng.random() < 0.9 else cmd.DropUtxoSet())
+
+    def take_utxo_chunk(self, effect: fx.TakeUtxoChunk) -> None:
+        """A chunk is written, wrong, or cannot be written."""
+        stored, wrong = self.rng.choice(((True, False), (True, False), (False, True), (False, False)))
+        self._feed(cmd.UtxoChunkJudged(effect.peer_id, effect.chunk, stored, wrong))
+
     def resolve(self, effect: fx.ResolveSeeds) -> None:
         """No seed answers."""
         for name in effect.names:
@@ -294,6 +310,10 @@ class PeerFuzzer:
         elif isinstance(message, m.GetBlockSpent):
             missing = m.NotFound((m.InvItem(MSG_BLOCK_SPENT, message.block_hash),))
             self._send(peer, m.BlockSpent(message.block_hash, b"\0") if self.rng.random() < 0.8 else missing)
+        elif isinstance(message, m.GetUtxoTree):
+            self._send(peer, UTXO_TREE)
+        elif isinstance(message, m.GetUtxoSet):
+            self._send(peer, m.UtxoSetChunk(message.block_hash, message.chunk, b"some"))
         elif isinstance(message, m.GetData):
             for item in message.items:
                 raw = self._block_of(item.hash)
@@ -355,6 +375,8 @@ class PeerFuzzer:
                         tuple(rng.randrange(len(self.bench.chain.blocks)) for _ in range(rng.randrange(90)))
                     ),
                     cmd.DropSpent(),
+                    cmd.FetchUtxoSet(UTXO_TREE.block_hash, rng.choice((None, UTXO_TREE.root))),
+                    rng.choice((cmd.DropUtxoSet(), cmd.FetchUtxoChunks(UTXO_TREE, (1, 5, 8)))),
                     cmd.ValidationLimit(rng.choice((0, 10**6, 10**9))),
                     ev.TransactionAdded(tx.txid, tx.wtxid),
                     ev.LocalAddress(sim_address(77), "user"),
@@ -542,6 +564,11 @@ class PeerFuzzer:
             lambda: m.UtreexoProof(self._hash(), b"\0"),
             lambda: m.GetUtreexoRoot(self._hash()),
             lambda: m.UtreexoRoot(rng.randrange(9), 0, self._hash(), (self._hash(),)),
+            lambda: m.Feature(rng.choice((b"BIP452", b"BIP999")), rng.randbytes(rng.randrange(3))),
+            lambda: m.GetUtxoTree(self._hash()),
+            lambda: m.GetUtxoSet(self._hash(), rng.randrange(9)),
+            lambda: rng.choice((UTXO_TREE, m.UtxoTree(UTXO_TREE.block_hash, 2, 5, bytes(32)))),
+            lambda: m.UtxoSetChunk(rng.choice((UTXO_TREE.block_hash, self._hash())), rng.randrange(9), b"some"),
             lambda: UnknownMessage("sometext", rng.randbytes(9)),
         ]
 
@@ -561,12 +588,18 @@ class PeerFuzzer:
             assert len(peer.blocks.late) <= limits.MAX_LATE_PER_PEER
             assert len(peer.spent.in_flight) <= limits.MAX_SPENT_PER_PEER
             assert len(peer.spent.late) <= limits.MAX_LATE_PER_PEER
-            assert len(peer.serve.spent) <= limits.MAX_SPENT_QUEUE
-            assert len(peer.serve.utreexo) <= limits.MAX_UTREEXO_QUEUE
+            assert len(peer.serve.spent.waiting) <= limits.MAX_SPENT_QUEUE
+            assert len(peer.serve.utreexo.waiting) <= limits.MAX_UTREEXO_QUEUE
+            assert len(peer.serve.utxo_sets.waiting) <= limits.MAX_UTXO_SET_QUEUE
+            assert len(peer.utxo_set.in_flight) <= 1
+            assert len(peer.utxo_set.late) <= limits.MAX_LATE_UTXO_CHUNKS
             assert len(peer.serve.announce) <= limits.MAX_QUEUED_ANNOUNCEMENTS
             assert len(peer.serve.parts) <= limits.MAX_PENDING_BLOCKTXN
             assert peer.unjudged.again >= 0
             assert peer.txs_in_validation >= 0
+        sets = protocol._utxo_set
+        assert len(sets._asked) + len(sets._judging) <= limits.MAX_UTXO_CHUNKS
+        assert len(sets._liars) <= limits.MAX_UTXO_LIARS
         assert protocol._intake.download.orphanage.score <= limits.MAX_ORPHANAGE_SCORE
 
     def finish(self) -> None:
@@ -582,12 +615,14 @@ class PeerFuzzer:
         assert not protocol._download.requests
         assert not protocol._download.validating
         assert not protocol._spent._asked
+        assert not protocol._utxo_set._asked
         assert not protocol._intake._open
         assert not protocol._reconciliation.registered
         assert not protocol._intake.download.orphanage.all()
 
 
-REQUESTS = (m.Ping, m.GetHeaders, m.GetData, m.GetBlockTxn, m.GetBlockSpent)
+UTXO_TREE = m.UtxoTree(b"\x01" * 32, 2, 9 * CHUNK_SIZE, bytes(range(32)) * 9)
+REQUESTS = (m.Ping, m.GetHeaders, m.GetData, m.GetBlockTxn, m.GetBlockSpent, m.GetUtxoTree, m.GetUtxoSet)
 ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.Send: PeerFuzzer.asked,
     fx.Disconnect: PeerFuzzer.closed,
@@ -601,6 +636,9 @@ ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.ReadSpent: PeerFuzzer.read_spent,
     fx.ReadUtreexo: PeerFuzzer.read_utreexo,
     fx.TakeSpent: PeerFuzzer.take_spent,
+    fx.ReadUtxoSet: PeerFuzzer.read_utxo_set,
+    fx.TakeUtxoTree: PeerFuzzer.take_utxo_tree,
+    fx.TakeUtxoChunk: PeerFuzzer.take_utxo_chunk,
     fx.ResolveSeeds: PeerFuzzer.resolve,
     fx.DistrustBlocks: PeerFuzzer.nothing,
     fx.WithdrawTransactions: PeerFuzzer.nothing,

@@ -20,13 +20,14 @@ from btcnode.protocol.transactions.reconciliation import Reconciliation
 from btcnode.protocol.transactions.tx_intake import rejects_transactions
 from btcnode.wire.constants import (
     CMPCTBLOCKS_VERSION,
+    FEATURE_UTXO_SETS,
+    FEATURE_VERSION,
     FINAL_ALERT_VERSION,
     MIN_PEER_PROTO_VERSION,
-    PROTOCOL_VERSION,
     SHORT_IDS_BLOCKS_VERSION,
     WTXID_RELAY_VERSION,
 )
-from btcnode.wire.messages import FeeFilter, FinalAlert, SendAddrV2, SendCmpct, Verack, Version, WtxidRelay
+from btcnode.wire.messages import Feature, FeeFilter, FinalAlert, SendAddrV2, SendCmpct, Verack, Version, WtxidRelay
 from btcnode.wire.messages.handshake import NOWHERE
 
 _ANY_SERVICES = (ConnectionKind.INBOUND, ConnectionKind.MANUAL, ConnectionKind.FEELER)
@@ -75,7 +76,7 @@ class Handshake:
         ctx.send(
             peer,
             Version(
-                version=PROTOCOL_VERSION,
+                version=ctx.config.protocol_version,
                 services=services_for(ctx, peer),
                 time=max(0, int(ctx.unix)),
                 receiver_services=peer.services,
@@ -111,7 +112,7 @@ class Handshake:
         if peer.inbound:
             self._send_version(peer)
         peer.version = message.version
-        peer.common_version = min(message.version, PROTOCOL_VERSION)
+        peer.common_version = min(message.version, ctx.config.protocol_version)
         peer.services = message.services
         peer.has_desired_services = ctx.has_desirable_services(message.services)
         peer.user_agent = message.clean_user_agent
@@ -125,6 +126,8 @@ class Handshake:
             ctx.send(peer, WtxidRelay())
             ctx.send(peer, SendAddrV2())
         self._reconciliation.offer(peer)
+        if peer.common_version >= FEATURE_VERSION and ctx.config.utxo_sets:
+            ctx.send(peer, Feature(FEATURE_UTXO_SETS))
         ctx.send(peer, Verack())
         if peer.common_version <= FINAL_ALERT_VERSION:
             ctx.send(peer, FinalAlert())
@@ -163,6 +166,11 @@ class Handshake:
             self._ctx.punish(peer, Offence.LATE_NEGOTIATION, words="sendaddrv2 received after verack")
         else:
             peer.wants_addrv2 = True
+
+    def on_feature(self, peer: Peer, message: Feature) -> None:
+        """BIP434: the peer speaks something; what it is called decides whether we do. Late ones are passed over."""
+        if peer.role.negotiates and self._ctx.config.utxo_sets and message.name == FEATURE_UTXO_SETS:
+            peer.speaks_utxo_sets = True
 
     def on_send_headers(self, peer: Peer) -> None:
         """BIP130: the peer wants announcements by headers."""

@@ -31,7 +31,7 @@ _CLASSES = {
     "tx": 1, "notfound": 1, "merkleblock": 1,
     "addr": 2, "addrv2": 2, "cfilter": 2, "cfheaders": 2, "cfcheckpt": 2,
 }  # fmt: skip
-_BUCKETLESS = frozenset({"block", "bspent", "uproof"})
+_BUCKETLESS = frozenset({"block", "bspent", "uproof", "utxoset"})
 _END = "pong"  # of what came before it
 CLASSES = 3
 FACTORS = (1.5, 1.0, 0.3)  # of the base rate, by class, under congestion

@@ -14,6 +14,7 @@ from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, parse_hash, uint256_hex
 from btcnode.services.assumed_chain import ChainPart
 from btcnode.services.parts import NodeParts
+from btcnode.services.utxo_fetch import FetchStatus
 
 LAST_HEIGHT = 1_000_000_000  # numbers above are times
 TIMESTAMP_WINDOW_S = 2 * 60 * 60  # by which blocks may claim to be older or younger than they are
@@ -34,11 +35,25 @@ class ChainstateInfo(TypedDict):
     validated: Annotated[bool, "Whether all its blocks were validated"]
 
 
+class UtxoSetDownload(TypedDict):
+    """A UTXO set that peers tell."""
+
+    blockhash: Annotated[Hex, "The block after which it is"]
+    height: Annotated[int, "Its height"]
+    state: Annotated[str, "How far it is"]
+    chunks: Annotated[int, "Chunks in all, 0 before peers have told"]
+    chunks_stored: Annotated[int, "Chunks that are here"]
+    size: Annotated[int, "Bytes in all"]
+    peers: Annotated[int, "Peers that are known to have it"]
+    error: Annotated[NotRequired[str], "Why it was given up"]
+
+
 class Chainstates(TypedDict):
     """The chainstates."""
 
     headers: Annotated[int, "Height of the best header"]
     chainstates: Annotated[list[ChainstateInfo], "The chainstates, the active one last"]
+    utxo_set_download: Annotated[NotRequired[UtxoSetDownload], "The set that peers were asked for since the start"]
 
 
 @rpc("blockchain")
@@ -47,7 +62,26 @@ def getchainstates(node: NodeParts) -> Chainstates:
     cache.
     """
     states = [_part_json(node, part) for part in node.assumed.chain_parts()]
-    return {"headers": node.chain.tree.height(node.chain.best_header()), "chainstates": states}
+    result: Chainstates = {"headers": node.chain.tree.height(node.chain.best_header()), "chainstates": states}
+    status = node.utxo_fetch.status()
+    if status is not None:
+        result["utxo_set_download"] = _download_json(status)
+    return result
+
+
+def _download_json(status: FetchStatus) -> UtxoSetDownload:
+    result: UtxoSetDownload = {
+        "blockhash": to_display(status.known.block_hash),
+        "height": status.known.height,
+        "state": status.state.value,
+        "chunks": status.chunks,
+        "chunks_stored": status.stored,
+        "size": status.length,
+        "peers": status.sources,
+    }
+    if status.problem:
+        result["error"] = status.problem
+    return result
 
 
 def _part_json(node: NodeParts, part: ChainPart) -> ChainstateInfo:

@@ -21,11 +21,12 @@ from btcnode.rpc.declare import (
     rpc,
 )
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.given import Lenient
-from btcnode.rpc.lookup import find_by_hash_or_height, require_coins
+from btcnode.rpc.given import Lenient, Whole
+from btcnode.rpc.lookup import find_by_hash_or_height, parse_hash, require_coins
 from btcnode.services.file_names import joined
 from btcnode.services.parts import NodeParts
 from btcnode.services.snapshot_files import SnapshotBlocksError, SnapshotFileError, SnapshotRefusedError
+from btcnode.services.utxo_fetch import FetchError
 
 
 class DumpOptions(TypedDict):
@@ -133,3 +134,35 @@ async def loadtxoutset(
         "base_height": node.chain.tree.height(loaded.base),
         "path": place,
     }
+
+
+class BegunDownload(TypedDict):
+    """A download that has begun."""
+
+    height: Annotated[int, "Height of the set's block"]
+    blockhash: Annotated[Hex, "The block"]
+
+
+@rpc("blockchain", examples=((840_000,),))
+def downloadutxoset(
+    node: NodeParts,
+    height: Annotated[Whole, "Height of a block whose UTXO set can be loaded"],
+    merkle_root: Annotated[
+        Hex,
+        "Root of the tree over the hashes of the set's chunks, where it is known otherwise; else this program knows it,"
+        "\nor two peers have to tell the same",
+    ] = "",
+) -> BegunDownload:
+    """Ask peers for a UTXO set (BIP 452, draft), and load it as loadtxoutset does once it is here. The node has to run
+    with -peerutxosets or -downloadutxoset. getchainstates tells how far it is.
+    """
+    wanted = height.read()
+    known = next((one for one in known_sets(node.params) if one.height == wanted), None)
+    if known is None:
+        raise RpcError(RpcCode.INVALID_PARAMETER, f"No assumeutxo data for height {wanted}")
+    root = parse_hash(merkle_root, "merkle_root") if merkle_root else None
+    try:
+        node.utxo_fetch.begin(known, root)
+    except FetchError as error:
+        raise RpcError(RpcCode.MISC_ERROR, str(error)) from None
+    return {"height": known.height, "blockhash": to_display(known.block_hash)}

@@ -221,6 +221,10 @@ class ConnectionSettings:
     peerutreexoproofs: bool = switch(
         "peerutreexoproofs", "Serve Utreexo proofs and roots to peers (BIP 183, draft).", False
     )
+    peerutxosets: bool = switch(
+        "peerutxosets", "Share the UTXO sets in the folder share/ with peers, and ask peers for sets (BIP 452, draft).",
+        False,
+    )  # fmt: skip
     txreconciliation: bool = switch("txreconciliation", "Offer to reconcile transactions (BIP330).", False)
     v2transport: bool = switch("v2transport", "Encrypt connections with peers that can (BIP324).", True)
     xthin: bool = switch("xthin", "Offer thin blocks (XTHIN) to nodes that speak them.", False)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from btcnode.errors import ConfigError
+from btcnode.networks.assumeutxo import AssumeUtxo
 from btcnode.record import record
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import INT32_MAX, MIB, Flag, HexNumber, Number, PathName, Several
+from btcnode.settings.kinds import INT32_MAX, MIB, Flag, HexNumber, Number, Parsed, PathName, Several
 
 MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
 MIN_PRUNE_MIB = 550
 MAX_CHECK_LEVEL = 4
+_HASH = re.compile("[0-9a-fA-F]{64}")
+_HEIGHT = re.compile("[0-9]{1,9}")
 PRUNE_MANUALLY = 1  # the value of -prune that stands for pruning by RPC alone
 
 
@@ -48,6 +52,35 @@ class _Prune(Number):
                 f"Prune configured below the minimum of {MIN_PRUNE_MIB} MiB.  Please use a higher number."
             )
         return value
+
+
+@record
+class UtxoSetChoice:
+    """A UTXO set by the height or the hash of its block, and the root of its chunks where the user knows it.
+
+    Hashes are 32 bytes in internal order.
+    """
+
+    height: int | None
+    block_hash: bytes | None
+    root: bytes | None = None
+
+    def names(self, known: AssumeUtxo) -> bool:
+        """Whether it is this one."""
+        return known.block_hash == self.block_hash if self.height is None else known.height == self.height
+
+
+def parse_utxo_set(flag: str, text: str) -> UtxoSetChoice:
+    """``height|hash[:root]``; raises ConfigError."""
+    place, colon, root = text.partition(":")
+    if colon and not _HASH.fullmatch(root):
+        raise ConfigError(f"-{flag}: the root of a UTXO set has 64 hex digits, not '{root}'.")
+    known = bytes.fromhex(root)[::-1] if colon else None
+    if _HASH.fullmatch(place):
+        return UtxoSetChoice(None, bytes.fromhex(place)[::-1], known)
+    if not _HEIGHT.fullmatch(place):
+        raise ConfigError(f"-{flag} wants the height or the hash of a block, not '{place}'.")
+    return UtxoSetChoice(int(place), None, known)
 
 
 @record(kw_only=True)
@@ -111,6 +144,12 @@ class StorageSettings:
         False,
     )
     blockfilterindex: bool = option("blockfilterindex", "Keep an index of block filters (BIP158).", _FilterTypes())
+    downloadutxoset: UtxoSetChoice | None = option(
+        "downloadutxoset",
+        "Start from the UTXO set of this height or block, which peers tell (BIP 452, draft); the root of its chunks"
+        " where it is known otherwise.",
+        Parsed(parse_utxo_set, "HEIGHT|HASH[:ROOT]"),
+    )
     reindex: bool = switch("reindex", "Rebuild index and coins from the block files.", False)
     reindex_chainstate: bool = switch("reindex-chainstate", "Rebuild the coins from the block files.", False)
     swiftsync: Path | None = option(
