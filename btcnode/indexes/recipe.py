@@ -1,8 +1,8 @@
 """What an optional index makes of a block.
 
-A recipe is a pure function of the block, what it spends and the record of its parent: so an index never has to take
-anything back. Stale blocks keep their records, and whoever asks decides which chain counts. Only a recipe that keeps a
-state beside the records (``KeepingRecipe``) has to go back to where chains part, which its records tell it how to do.
+A ``PureRecipe`` is a function of the block, what it spends and the record of its parent: so an index never has to take
+anything back. Stale blocks keep their records, and whoever asks decides which chain counts. Only a ``KeepingRecipe``,
+which has a state beside the records, has to go back to where chains part, which its records tell it how to do.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Made(NamedTuple):
     rows: Sequence[bytes] = ()
 
 
-class Recipe(Protocol):
-    """One kind of index."""
+class Described(Protocol):
+    """What every index says of itself."""
 
     @property
     def name(self) -> str:
@@ -64,6 +64,11 @@ class Recipe(Protocol):
     @property
     def numbered(self) -> bool:
         """Whether its rows name blocks by number."""
+
+
+@runtime_checkable
+class PureRecipe(Described, Protocol):
+    """An index that makes of each block what it makes of it alone."""
 
     def make(self, block: IndexedBlock) -> Made:
         """What is stored of a block; raises DecodeError, StorageError (a record of the parent that cannot be)."""
@@ -97,11 +102,15 @@ class Maker(Protocol):
 
 
 @runtime_checkable
-class KeepingRecipe(Recipe, Protocol):
-    """An index with a state that belongs to the last block."""
+class KeepingRecipe(Described, Protocol):
+    """An index with a state that belongs to the last block: blocks are made records of one behind the other."""
 
     def begin(self, state: KeptState, parent: BlockHash) -> Maker:
         """What makes the records of the children of a block, an ancestor of the last one, zeros for none."""
 
     def parent(self, record: bytes) -> BlockHash:
         """The parent of the block that a record is about."""
+
+
+Recipe = PureRecipe | KeepingRecipe
+"""One kind of index."""

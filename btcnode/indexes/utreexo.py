@@ -27,7 +27,8 @@ from btcnode.utreexo.stump import Stump
 NO_BLOCK = BlockHash(ZERO_HASH)  # the parent of the genesis block
 _TABLE = b"\xff"  # no chunk's level
 _PRINT_SIZE = 4
-_TABLES = 256  # kept while blocks are indexed, of some 30 kB each
+_TABLE_BYTES = 8 << 20  # of tables that are kept while blocks are indexed: 30 kB for a full block, 270 kB at most
+_TABLE_COST = 150  # bytes of one beside its contents
 _CHUNK_COST = 600  # bytes of one that waits to be stored
 _COUNT = Struct("<I")
 
@@ -101,9 +102,20 @@ class ForestWalk:
         """What a block did; raises CorruptionError where that is not known."""
         return ForestRecord.unpack(self._packed(block_hash))
 
-    def back_to(self, block_hash: BlockHash) -> None:
-        """Undo blocks until this ancestor, ``NO_BLOCK`` for none; raises StorageError."""
-        while self.at != block_hash:
+    def back_to(self, block_hash: BlockHash, most: int | None = None) -> None:
+        """Undo blocks until this ancestor, ``NO_BLOCK`` for none, but no more than ``most`` (None: all that it takes).
+
+        The records alone tell how many that are: nothing is undone before. Raises ProofError where it is farther,
+        StorageError, CorruptionError for what is no ancestor.
+        """
+        at, steps = self.at, 0
+        while at != block_hash:
+            if at == NO_BLOCK:
+                raise CorruptionError(f"the utreexoindex does not lead to block {to_display(block_hash)}")
+            if steps == most:
+                raise ProofError(f"the block is more than {most} blocks deep")
+            at, steps = BlockHash(self._packed(at)[:HASH_SIZE]), steps + 1
+        for _ in range(steps):
             self.back()
 
     def back(self) -> None:
@@ -145,6 +157,7 @@ class ForestMaker:
         self._walk = ForestWalk(state)
         self._walk.back_to(parent)
         self._tables: dict[BlockHash, bytes | None] = {}
+        self._table_bytes = 0
         self._new: dict[bytes, bytes | None] = {}
 
     @property
@@ -191,14 +204,19 @@ class ForestMaker:
         return hashes, slots
 
     def _keep(self, block_hash: BlockHash, table: bytes | None) -> None:
-        if len(self._tables) >= _TABLES:
-            del self._tables[next(iter(self._tables))]
         self._tables[block_hash] = table
+        self._table_bytes += _cost(table)
+        while self._table_bytes > _TABLE_BYTES and len(self._tables) > 1:
+            self._table_bytes -= _cost(self._tables.pop(next(iter(self._tables))))
 
     def nodes(self) -> Mapping[bytes, bytes | None]:
         """What has to be stored with the records, by key; None: to be deleted."""
         new, self._new = self._new, {}
         return self._walk.forest.take_changes() | new
+
+
+def _cost(table: bytes | None) -> int:
+    return _TABLE_COST + len(table or b"")
 
 
 class UtreexoRecipe:
@@ -208,10 +226,6 @@ class UtreexoRecipe:
     file = Path("indexes", "utreexo", "utreexo.mdb")
     needs_spent = True
     numbered = False
-
-    def make(self, block: IndexedBlock) -> Made:
-        """A block alone makes nothing: see ``begin``."""
-        raise NotImplementedError
 
     def begin(self, state: KeptState, parent: BlockHash) -> ForestMaker:
         """What makes the records of the children of a block; raises StorageError."""

@@ -27,7 +27,7 @@ from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO
 from btcnode.chain.events import BlockConnected, BlockDisconnected, ChainEvent, HistoryMoved
 from btcnode.errors import CorruptionError, DecodeError, StorageError
-from btcnode.indexes.recipe import IndexedBlock, KeepingRecipe, Maker, Recipe
+from btcnode.indexes.recipe import IndexedBlock, KeepingRecipe, Made, Maker, PureRecipe, Recipe
 from btcnode.indexes.store import Batch, IndexStore
 from btcnode.primitives.hashes import ZERO_HASH, BlockHash, to_display
 from btcnode.record import record
@@ -100,6 +100,7 @@ class IndexBuilder:
         self._moved = asyncio.Event()
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._logged = 0.0  # when progress was logged, monotonic
         chain.driver.listen(self._on_events)
 
@@ -210,7 +211,8 @@ class IndexBuilder:
             yield
         except CorruptionError as error:
             self._damage = error
-            self._moved.set()
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._moved.set)  # whoever reads may be on any thread
             raise
 
     def _wake(self) -> None:
@@ -222,7 +224,8 @@ class IndexBuilder:
     def start(self) -> None:
         """Follow the chain from now on."""
         log.info("%s thread start", self.name)  # what tools that start bitcoind look for
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._follow())
 
     async def close(self) -> None:
         """Stop, with everything stored that is made."""
@@ -338,37 +341,44 @@ class IndexBuilder:
         batch, size, done = Batch(), 0, 0
         number = self.store.block_count() if self.recipe.numbered else 0
         previous = self._record_before(todo[0])
-        maker = self._maker(todo[0])
-        for index in todo:
-            block_hash = self._tree.hash(index)
-            record = self.store.record(block_hash)
-            if record is None or maker is not None:
-                block = self._read(index, block_hash, number + len(batch.numbers), previous)
-                made, rows = (maker or self.recipe).make(block)
-                if record is None:
-                    batch.records[block_hash] = made
-                    batch.rows += rows
-                    if self.recipe.numbered:
-                        batch.numbers[block.number] = block_hash
-                    size += len(made) + len(rows) * ROW_COST
-                record = made
-            previous = record
-            done += 1
-            waiting = size + (maker.size if maker is not None else 0)
-            if self._closing or waiting >= SLICE_BYTES or time.monotonic() >= end:
-                break
-        if maker is not None:
-            batch.nodes = maker.nodes()
+        with self._made_by(todo[0]) as (make, maker):
+            for index in todo:
+                block_hash = self._tree.hash(index)
+                record = self.store.record(block_hash)
+                if record is None or maker is not None:
+                    block = self._read(index, block_hash, number + len(batch.numbers), previous)
+                    made, rows = make(block)
+                    if record is None:
+                        batch.records[block_hash] = made
+                        batch.rows += rows
+                        if self.recipe.numbered:
+                            batch.numbers[block.number] = block_hash
+                        size += len(made) + len(rows) * ROW_COST
+                    record = made
+                previous = record
+                done += 1
+                waiting = size + (maker.size if maker is not None else 0)
+                if self._closing or waiting >= SLICE_BYTES or time.monotonic() >= end:
+                    break
+            if maker is not None:
+                batch.nodes = maker.nodes()
         self.store.put(batch, self._tree.hash(todo[done - 1]))
         self._log_progress(todo[done - 1])
         return done
 
-    def _maker(self, index: int) -> Maker | None:
-        """What makes a block's record and those of its descendants, for an index that keeps a state."""
-        if not isinstance(self.recipe, KeepingRecipe):
-            return None
+    @contextmanager
+    def _made_by(self, index: int) -> Iterator[tuple[Callable[[IndexedBlock], Made], Maker | None]]:
+        """What makes a block's record and those of its descendants; the latter for an index that keeps a state.
+
+        All that is read of the state is as of one moment.
+        """
+        if isinstance(self.recipe, PureRecipe):
+            yield self.recipe.make, None
+            return
         parent = self._tree.prev(index)
-        return self.recipe.begin(self.store, self._tree.hash(parent) if parent >= 0 else BlockHash(ZERO_HASH))
+        with self.store.moment() as state:
+            maker = self.recipe.begin(state, self._tree.hash(parent) if parent >= 0 else BlockHash(ZERO_HASH))
+            yield maker.make, maker
 
     def _record_before(self, index: int) -> bytes:
         parent = self._tree.prev(index)

@@ -11,7 +11,7 @@ from btcnode.indexes.coinstats import CoinStats, CoinStatsRecipe
 from btcnode.indexes.filters import BlockFilter, FilterRecipe
 from btcnode.indexes.recipe import Recipe
 from btcnode.indexes.transactions import SpenderRecipe, TxPlace, TxRecipe, spender_key, tx_key
-from btcnode.indexes.utreexo import ForestRecord, ForestWalk, UtreexoRecipe
+from btcnode.indexes.utreexo import ForestRecord, ForestWalk, UtreexoRecipe, stump_of
 from btcnode.primitives.coin import coin_height
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
@@ -22,6 +22,7 @@ from btcnode.services.lately import parsed_tx_size
 from btcnode.settings.settings import Settings
 from btcnode.utreexo.hashing import leaf_hash
 from btcnode.utreexo.proof import Proof
+from btcnode.utreexo.stump import Stump
 
 MAX_BACK = 100  # blocks that the forest is taken back in memory to prove something of an earlier block
 
@@ -140,6 +141,16 @@ class UtreexoIndex(_Index):
         with self._builder.noticing_damage():
             return None if record is None else ForestRecord.unpack(record)
 
+    def roots(self, block_hash: BlockHash) -> Stump | None:
+        """The roots after a block, None when it is not indexed (yet), without its proof; raises StorageError."""
+        record = self._record(block_hash)
+        with self._builder.noticing_damage():
+            return None if record is None else stump_of(record)
+
+    async def read(self, block_hash: BlockHash) -> ForestRecord | None:
+        """As ``get``, beside the loop: a record has up to some megabytes."""
+        return await self._chain.driver.in_reader(lambda: self.get(block_hash))
+
     async def prove(self, coins: Sequence[tuple[bytes, bytes]], block: int) -> ProvenCoins:
         """Prove coins (36-byte outpoint, packed coin) as of a block, which is header index ``block``.
 
@@ -160,7 +171,7 @@ class UtreexoIndex(_Index):
                 raise ProofError(f"the utreexoindex has not come to block {to_display(block_hash)} yet")
             if behind > MAX_BACK:
                 raise ProofError(f"the block is {behind} blocks deep, proofs are made of the last {MAX_BACK}")
-            walk.back_to(block_hash)
+            walk.back_to(block_hash, MAX_BACK)
             hashes, slots = [], []
             for outpoint, coin in coins:
                 made_at = coin_height(coin)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.errors import CorruptionError
+from btcnode.errors import CorruptionError, ProofError
+from btcnode.indexes import utreexo
+from btcnode.indexes.recipe import KeepingRecipe, PureRecipe
 from btcnode.indexes.store import Batch, IndexStore
 from btcnode.indexes.utreexo import NO_BLOCK, ForestRecord, ForestWalk, UtreexoRecipe
 from btcnode.networks.parameters import params_for
@@ -155,3 +157,37 @@ def test_a_damaged_node_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b"a long enough value", b"a wrong enough value"[:19]))
     with pytest.raises(CorruptionError, match="a part of its state"):
         IndexStore(path, keeps=True)
+
+
+def test_the_way_back_is_measured_before_it_is_gone(chain: UtreexoChain) -> None:
+    """A block that is too deep, or on no way back, costs reading records; the forest stays where it is."""
+    state, last = MemoryState(), len(chain.blocks) - 1
+    index(state, chain, 0, last)
+    walk = ForestWalk(state)
+    roots = walk.forest.stump()
+    with pytest.raises(ProofError, match="more than 3 blocks deep"):
+        walk.back_to(chain.hashes[last - 4], 3)
+    with pytest.raises(CorruptionError, match="does not lead to block"):
+        walk.back_to(BlockHash(b"?" * 32))
+    assert (walk.at, walk.forest.stump(), walk.forest.changed) == (chain.hashes[last], roots, 0)
+    walk.back_to(chain.hashes[last - 3], 3)
+    assert walk.at == chain.hashes[last - 3]
+
+
+def test_tables_that_are_kept_are_bounded_by_their_bytes(chain: UtreexoChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are read again, with the same outcome."""
+    usual, few, last = MemoryState(), MemoryState(), len(chain.blocks) - 1
+    index(usual, chain, 0, last)
+    monkeypatch.setattr(utreexo, "_TABLE_BYTES", 2000)
+    maker = RECIPE.begin(few, NO_BLOCK)
+    for block in chain.blocks:
+        maker.make(block)
+        kept = sum(utreexo._TABLE_COST + len(table or b"") for table in maker._tables.values())
+        assert kept == maker._table_bytes
+        assert kept <= 2000 or len(maker._tables) == 1
+    index(few, chain, 0, last)
+    assert few.records == usual.records
+
+
+def test_a_recipe_that_keeps_a_state_makes_nothing_of_a_block_alone() -> None:
+    assert isinstance(RECIPE, KeepingRecipe) and not isinstance(RECIPE, PureRecipe)

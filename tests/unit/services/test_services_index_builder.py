@@ -304,6 +304,28 @@ def test_damage_that_a_reader_notices(setup: Setup) -> None:
     assert not setup.fatal
 
 
+def test_damage_that_is_noticed_on_another_thread(setup: Setup) -> None:
+    """What is read for peers is read beside the loop, which an event cannot be told of directly."""
+    setup.chain.mine(5)
+
+    async def work(builder: IndexBuilder) -> None:
+        asyncio.get_running_loop().set_debug(True)  # it minds who calls it then
+        await synced(builder)
+
+        def read() -> None:
+            with builder.noticing_damage():
+                raise CorruptionError("a reader's")
+
+        with pytest.raises(CorruptionError, match="a reader's"):
+            await asyncio.to_thread(read)
+        await asyncio.wait_for(setup.told.wait(), 20)
+        await synced(builder)
+        assert setup.rebuilds == 2
+
+    setup.run(work)
+    assert not setup.fatal
+
+
 def test_damage_that_the_builder_notices(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
     """The parent's record is gone; the store is wiped, and all is made again."""
     setup.chain.mine(5)
