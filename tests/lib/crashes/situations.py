@@ -124,6 +124,10 @@ async def facts_of(node: Node, situation: Situation, directory: Path) -> Facts:
             for tx in (await rpc.getblock(one, 2))["tx"][1:]:
                 spent = [{"txid": source["txid"], "vout": source["vout"]} for source in tx["vin"]]
                 rows["txospenderindex"].append(await rpc.gettxspendingprevout(spent))
+    if "utreexoindex" in indexes:
+        for one in hashes[1:]:
+            found: Any = await rpc.getutreexoproof(one, 1)
+            rows["utreexoindex"].append([await rpc.getutreexoroots(one), found["proofhashes"], found["prooftargets"]])
     facts["indexes"] = {name: _digest(found) for name, found in rows.items()}
     if not (await rpc.getblockchaininfo())["pruned"]:
         assert await rpc.verifychain(4, 0) is True
@@ -307,6 +311,7 @@ async def nothing_more(node: Node, world: World) -> None:
 PRUNES = {"fastprune": True, "prune": 1}
 REBUILD = {"reindex_chainstate": True}
 ALL_INDEXES = {"txindex": True, "txospenderindex": True, "coinstatsindex": True, "blockfilterindex": True}
+FOREST = {"utreexoindex": True}
 
 SITUATIONS = {
     situation.name: situation
@@ -320,6 +325,10 @@ SITUATIONS = {
         Situation("prune-coinstats", long_chain, prune, prune_missing, {**PRUNES, "coinstatsindex": True}),
         Situation("indexes", whole_chain, build_indexes, build_indexes, more=ALL_INDEXES, stays=True),
         Situation("indexes-sync", nothing, sync, go_on, ALL_INDEXES),
+        Situation("forest", nothing, sync, go_on, FOREST),
+        Situation("forest-later", whole_chain, build_indexes, build_indexes, more=FOREST, stays=True),
+        Situation("forest-back", indexed_chain, reorganise, both_branches, FOREST),
+        Situation("mend-forest", indexed_chain, build_indexes, build_indexes, FOREST, spoil=spoil_indexes),
         Situation("reindex", whole_chain, go_on, go_on, more={"reindex": True}),
         Situation("reindex-chainstate", whole_chain, go_on, go_on, more=REBUILD),
         Situation("load-set", nothing, load_set, load_missing),

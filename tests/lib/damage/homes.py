@@ -27,7 +27,13 @@ from tests.lib.node_parts import NodeLab, regtest_config
 SECONDS = 80.0  # that a node may take for its indexes or a background chain, on a busy machine
 PRUNED = 150
 SET_HEIGHT = 112
-INDEXES = {"txindex": True, "coinstatsindex": True, "blockfilterindex": True, "txospenderindex": True}
+INDEXES = {
+    "txindex": True,
+    "coinstatsindex": True,
+    "blockfilterindex": True,
+    "txospenderindex": True,
+    "utreexoindex": True,
+}
 PRUNES = {"fastprune": True, "prune": 1, "coinstatsindex": True, "blockfilterindex": True}
 HINTS_HEIGHT = 118
 UNREAD = {"output.log"}
@@ -238,6 +244,9 @@ def indexed(directory: Path) -> Home:
         Question("gettxspendingprevout", [[{"txid": to_display(chain.coinbases[1][:32]), "vout": 0}]]),
         *(Question("getblock", [name, 0]) for name in names),
         *(Question("getblockfilter", [name]) for name in names),
+        *(Question("getutreexoroots", [name]) for name in names),
+        *(Question("getutreexoproof", [name]) for name in names),
+        Question("proveutreexocoins", [[{"txid": to_display(chain.coinbases[n][:32]), "vout": 0} for n in (30, 90)]]),
     ]
     home = Home("indexed", directory, chain, INDEXES, questions)
 
