@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from btcnode.errors import BtcnodeError, DecodeError, ProofError
-from btcnode.files import read_limited
+from btcnode.files import parse_json, read_limited
 from btcnode.primitives.amounts import format_amount
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
@@ -42,13 +42,19 @@ def _line(coin: ProvenCoin) -> str:
 
 
 def _bytes_of(text: str) -> bytes:
-    """Hex, or what a file has of it; raises BtcnodeError."""
+    """Hex, or what a file has of it, also as the "hex" of an answer of the node; raises BtcnodeError."""
     try:
         return bytes.fromhex(text)
     except ValueError:
         pass
     try:
-        return bytes.fromhex(read_limited(Path(text), MAX_FILE).decode("ascii").strip().strip('"'))
+        found = read_limited(Path(text), MAX_FILE)
+        if found.lstrip()[:1] == b"{":
+            answer = parse_json(found)
+            return bytes.fromhex(answer["hex"])
+        return bytes.fromhex(found.decode("ascii").strip().strip('"'))
+    except (KeyError, TypeError):
+        raise BtcnodeError(f'{text[:100]} has an object without "hex"') from None
     except OSError as error:
         raise BtcnodeError(f"Cannot read {text[:100]}: {error.strerror}, and it is no hex") from None
     except ValueError:

@@ -23,6 +23,7 @@ MOST_DESCRIPTORS = 1 << 16  # more is never asked for
 MANUAL_CONNECTIONS = 8  # of -addnode
 MIN_FREE_BYTES = 50 << 20  # below this the node stops while it still can write all it has
 DISK_INTERVAL = 300.0  # seconds
+PROOFS_GB = {"mainnet": 750}  # of the Utreexo index, early 2026: proofs, leaves that went, the forest
 CHAIN_GB = {"mainnet": 856, "testnet3": 245, "testnet4": 31, "signet": 24}  # blocks and undo data, early 2026
 
 log = logging.getLogger("btcnode.node")
@@ -97,6 +98,14 @@ class DiskWatch:
                 raise StorageError(f'Disk space is low for "{path}"')
         size = CHAIN_GB.get(settings.network.name, 0) << 30
         wanted = min(settings.storage.prune_target or size, size)
+        proofs = PROOFS_GB.get(settings.network.name, 0) if settings.storage.utreexoindex and height <= 1 else 0
+        if proofs << 30 > self._free(settings.net_dir):
+            log.warning(
+                'Disk space for "%s" may not accommodate the utreexoindex: with the proofs of all blocks it takes'
+                " approximately %d GB.",
+                settings.net_dir,
+                proofs,
+            )
         if height <= 1 and self._free(settings.blocks_dir) < wanted:
             log.warning(
                 'Disk space for "%s" may not accommodate the block files. Approximately %d GB of data will be stored in'

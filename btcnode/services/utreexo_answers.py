@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import compress
+from collections.abc import Iterator, Sequence
+from itertools import compress, repeat
 
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.compactsize import compact_size
@@ -32,12 +32,15 @@ def utreexo_steps(
 
     ``raw`` and ``undo`` are the block and its undo data where leaves are asked for. Raises StorageError, DecodeError.
     """
-    record = index.get(BlockHash(request.block_hash))
+    block_hash = BlockHash(request.block_hash)
+    if isinstance(request, GetUtreexoRoot):
+        stump = index.roots(block_hash)
+        if stump is None:
+            return None
+        return UtreexoRoot(stump.leaves, 0, block_hash, tuple(root or EMPTY for root in stump.roots)).encode()
+    record = index.get(block_hash)
     if record is None:
         return None
-    if isinstance(request, GetUtreexoRoot):
-        roots = tuple(root or EMPTY for root in record.stump.roots)
-        return UtreexoRoot(record.stump.leaves, 0, request.block_hash, roots).encode()
     yield
     hashes = record.proof.hashes
     if not request.wants & ALL_HASHES:
@@ -46,24 +49,24 @@ def utreexo_steps(
     if raw:
         block, spent = parse_block(raw), decode_undo(undo)
         yield
-        leaves = yield from _leaf_steps(block, spent)
-        if not request.wants & ALL_LEAVES:
-            leaves = list(compress(leaves, bits_of(request.leaves)))
+        wanted = repeat(True) if request.wants & ALL_LEAVES else bits_of(request.leaves)
+        leaves = yield from _leaf_steps(block, spent, wanted)
     targets = record.proof.targets if request.wants & ALL_TARGETS else ()
     lists = (hashes, tuple(map(compact_size, targets)), leaves)
     return request.block_hash + b"".join(part for one in lists for part in (compact_size(len(one)), *one))
 
 
-def _leaf_steps(block: ParsedBlock, spent: Sequence[Sequence[bytes]]) -> Steps[list[bytes]]:
-    """All compact leaves of a block's proof."""
-    own, leaves, meter = set(block.txids), [], Meter()
+def _leaf_steps(block: ParsedBlock, spent: Sequence[Sequence[bytes]], wanted: Iterator[bool]) -> Steps[list[bytes]]:
+    """Those of the compact leaves of a block's proof that are ``wanted``; others are counted, not made."""
+    own, leaves, meter = set(block.txids), list[bytes](), Meter()
     for i, coins in enumerate(spent, 1):
-        leaves += tx_leaves(block.tx(i), coins, own)
-        if meter.spent(LEAF_COST * len(coins)):
+        before = len(leaves)
+        leaves += tx_leaves(block.tx(i), coins, own, wanted)
+        if meter.spent(LEAF_COST * (len(leaves) - before) + len(coins)):
             yield
     return leaves
 
 
-def bits_of(bitmap: bytes) -> list[bool]:
-    """The bits of a bitmap, of each byte the lowest first."""
-    return [bool(byte >> bit & 1) for byte in bitmap for bit in range(8)]
+def bits_of(bitmap: bytes) -> Iterator[bool]:
+    """The bits of a bitmap, of each byte the lowest first; only as many are made as are looked at."""
+    return (bool(byte >> bit & 1) for byte in bitmap for bit in range(8))

@@ -6,7 +6,7 @@ Of the other kinds the script follows from the input that spends the coin.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from hashlib import sha256
 
 from btcnode.primitives.block import ParsedBlock
@@ -64,10 +64,15 @@ def block_leaves(block: ParsedBlock, spent: Iterable[Sequence[bytes]]) -> list[b
     return [leaf for i, coins in enumerate(spent, 1) for leaf in tx_leaves(block.tx(i), coins, own)]
 
 
-def tx_leaves(tx: Tx, coins: Sequence[bytes], own: Container[bytes]) -> list[bytes]:
-    """Those of the ``coins`` that a transaction spends, but for what is ``own``: of transactions of the same block."""
+def tx_leaves(
+    tx: Tx, coins: Sequence[bytes], own: Container[bytes], wanted: Iterator[bool] | None = None
+) -> list[bytes]:
+    """Those of the ``coins`` that a transaction spends, but for what is ``own``: of transactions of the same block.
+
+    ``wanted`` tells of each of them whether it is; None: all are.
+    """
     return [
         compact_leaf(coin, tx.script_sigs[n], tx.witnesses[n] if tx.witnesses else ())
         for n, coin in enumerate(coins)
-        if tx.prevouts[n][:32] not in own
+        if tx.prevouts[n][:32] not in own and (wanted is None or next(wanted, False))
     ]

@@ -107,18 +107,32 @@ async def _record(node: NodeParts, at: int) -> ForestRecord:
     """What a block did to the forest; raises RpcError."""
     index = _index(node)
     ready = await index.until_synced()
-    record = index.get(node.chain.tree.hash(at))
+    record = await index.read(node.chain.tree.hash(at))
     if record is not None:
         return record
+    raise _missing(index, ready=ready)
+
+
+async def _indexed_roots(node: NodeParts, at: int) -> Stump:
+    """The roots after a block, of the index; raises RpcError."""
+    index = _index(node)
+    ready = await index.until_synced()
+    stump = index.roots(node.chain.tree.hash(at))
+    if stump is not None:
+        return stump
+    raise _missing(index, ready=ready)
+
+
+def _missing(index: UtreexoIndex, *, ready: bool) -> RpcError:
     if not ready:
-        raise RpcError(RpcCode.MISC_ERROR, f"The utreexoindex has come to height {index.state().height} only")
-    raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "The block was not connected to the active chain")
+        return RpcError(RpcCode.MISC_ERROR, f"The utreexoindex has come to height {index.state().height} only")
+    return RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "The block was not connected to the active chain")
 
 
 async def _stump(node: NodeParts, at: int) -> Stump:
     """The roots after a block; raises RpcError."""
     if node.chain.keeps_coins:
-        return (await _record(node, at)).stump
+        return await _indexed_roots(node, at)
     stump = node.chain.roots_after(at)
     if stump is None:
         raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "The roots after this block are not kept (any more)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,21 @@ def test_an_overwritten_coinbase_is_no_coin(
     monkeypatch.setattr("btcnode.utreexo.coin_proof.OVERWRITTEN_LEAVES", OVERWRITTEN_LEAVES | {COINS[3].leaf()})
     _, shown = verify(capsys, proof.encode().hex(), encode_roots(AFTER, stump).hex())
     assert "nobody can spend it" in shown
+
+
+def test_the_whole_answer_of_a_node_will_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    proof, stump = example(3)
+    answers = tmp_path / "proof.json", tmp_path / "roots.json"
+    for path, data in zip(answers, (proof.encode(), encode_roots(AFTER, stump)), strict=True):
+        path.write_text(json.dumps({"height": 5, "hex": data.hex()}, indent=2))
+    status, shown = verify(capsys, *map(str, answers))
+    assert status == 0 and "unspent after block" in shown
+    for text, problem in (
+        ('{"height": 5}', 'has an object without "hex"'),
+        ('{"hex": 5}', 'has an object without "hex"'),
+        ('{"hex": "zz"}', "has no hex in it"),
+        ("{", "has no hex in it"),
+    ):
+        answers[0].write_text(text)
+        status, shown = verify(capsys, *map(str, answers))
+        assert status == 1 and problem in shown and "Traceback" not in shown

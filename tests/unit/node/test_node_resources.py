@@ -55,6 +55,14 @@ def test_a_full_disk_ends_the_start_and_the_node(tmp_path: Path, caplog: pytest.
     assert not caplog.messages
     watch.check_start(0)
     assert "may not accommodate the block files. Approximately 856 GB" in caplog.text
+    assert "utreexoindex" not in caplog.text
+    with_proofs = settings_of(datadir=tmp_path, utreexoindex=True)
+    DiskWatch(with_proofs, lambda: None, lambda _: 900 << 30).check_start(0)
+    assert "utreexoindex" not in caplog.text
+    DiskWatch(with_proofs, lambda: None, lambda _: 700 << 30).check_start(0)
+    assert (
+        "may not accommodate the utreexoindex: with the proofs of all blocks it takes approximately 750" in caplog.text
+    )
     watch.check(10.0)
     free[0] -= 1
     watch.check(10.0 + DISK_INTERVAL - 1)
