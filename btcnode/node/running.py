@@ -123,7 +123,8 @@ def _begin_utxo_sets(node: AssembledNode) -> None:
         parts.utxo_shares.start()
     sets = known_sets(parts.params)
     if choice is None:
-        parts.utxo_fetch.resume(sets)
+        if parts.chain.keeps_coins:
+            parts.utxo_fetch.resume(sets)
         return
     try:
         parts.utxo_fetch.begin(next(one for one in sets if choice.names(one)), choice.root)

@@ -85,6 +85,7 @@ def _check_without_coins(settings: Settings) -> None:
         ("utreexoindex", storage.utreexoindex),
         ("reindex-chainstate", storage.reindex_chainstate),
         ("loadblock", bool(storage.loadblock)),
+        ("downloadutxoset", storage.downloadutxoset is not None),
     )
     for name, wanted in others:
         if wanted:

@@ -156,6 +156,7 @@ def downloadutxoset(
     """Ask peers for a UTXO set (BIP 452, draft), and load it as loadtxoutset does once it is here. The node has to run
     with -peerutxosets or -downloadutxoset. getchainstates tells how far it is.
     """
+    require_coins(node)
     wanted = height.read()
     known = next((one for one in known_sets(node.params) if one.height == wanted), None)
     if known is None:
