@@ -99,10 +99,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     swiftsync = _make_swiftsync(opened, machinery, chain, assumed)
     if swiftsync is not None:
         closes(stack, launch, swiftsync.close)
-    utxo_shares, utxo_fetch = _make_utxo_sets(opened, machinery, chain, assumed)
-    closes(stack, launch, utxo_fetch.close)
-    if utxo_shares is not None:
-        closes(stack, launch, utxo_shares.close)
+    utxo_shares, utxo_fetch = _make_utxo_sets(opened, machinery, chain, assumed, stack)
     indexes = Indexes(chain, settings, launch.alerts, launch.failure.report)
     closes(stack, launch, indexes.close)
     pruner = Pruner(chain, indexes.needs(), settings.storage.prune_target, enabled=settings.storage.prunes)
@@ -137,15 +134,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
         contact=FirstContact(settings, protocol),
         wallets=_make_wallets(opened, machinery, chain, indexes),
     )
-    proofs = _make_proofs(opened, machinery, chain)
-    if proofs is not None:
-        closes(stack, launch, proofs.close)
-    effects = BlockEffects(
-        machinery.reactor, chain, transactions, opened.addresses, indexes.filters, launch.clock, settings.net_dir,
-        swiftsync, indexes.utreexo, proofs, utxo_shares,
-    )  # fmt: skip
-    if proofs is not None:
-        proofs.start()
+    effects = _make_effects(opened, machinery, parts, stack)
     closes(stack, launch, opened.addresses.close)
     closes(stack, launch, lambda: opened.bans.close(launch.clock.now()))
     closes(stack, launch, effects.close)
@@ -159,6 +148,20 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     closes(stack, launch, sync.note_stop)
     limiter = _make_limiter(opened, machinery, chain)
     return AssembledNode(opened, machinery, parts, alerts, limiter, *_make_watchers(opened, machinery, parts))
+
+
+def _make_effects(opened: OpenedNode, machinery: Machinery, parts: NodeParts, stack: AsyncExitStack) -> BlockEffects:
+    """What carries out the protocol's effects, and what keeps proofs in a node without coins."""
+    proofs = _make_proofs(opened, machinery, parts.chain)
+    if proofs is not None:
+        closes(stack, opened.launch, proofs.close)
+    effects = BlockEffects(
+        machinery.reactor, parts.chain, machinery.transactions, opened.addresses, parts.indexes.filters,
+        opened.launch.clock, opened.settings.net_dir, parts.swiftsync, parts.indexes.utreexo, proofs, parts.utxo_shares,
+    )  # fmt: skip
+    if proofs is not None:
+        proofs.start()
+    return effects
 
 
 def _make_proofs(opened: OpenedNode, machinery: Machinery, chain: Chain) -> ProofKeeper | None:
@@ -288,7 +291,7 @@ def _make_assumed(opened: OpenedNode, machinery: Machinery, chain: Chain) -> Ass
 
 
 def _make_utxo_sets(
-    opened: OpenedNode, machinery: Machinery, chain: Chain, assumed: AssumedChain
+    opened: OpenedNode, machinery: Machinery, chain: Chain, assumed: AssumedChain, stack: AsyncExitStack
 ) -> tuple[UtxoShares | None, UtxoFetch]:
     """What shares sets, and what fetches one; raises ConfigError for one that nobody knows."""
     settings, protocol, reactor = opened.settings, machinery.protocol, machinery.reactor
@@ -316,6 +319,9 @@ def _make_utxo_sets(
         speaks=machinery.options.utxo_sets,
     )
     reactor.execute_with({TakeUtxoTree: fetch.on_tree, TakeUtxoChunk: fetch.on_chunk}, {})
+    closes(stack, opened.launch, fetch.close)
+    if shares is not None:
+        closes(stack, opened.launch, shares.close)
     return shares, fetch
 
 
