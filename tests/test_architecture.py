@@ -18,6 +18,7 @@ ORDER = {
     "errors": 0,
     "files": 0,
     "side_thread": 0,
+    "side_processes": 0,
     "networks": 2,
     "primitives": 1,
     "script": 2,

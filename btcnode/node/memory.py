@@ -122,12 +122,14 @@ class NodeConsumers:
     enforced: bool  # the budget is the system's: what does not fit must be refused
 
     def measure(self) -> Resident:
-        """Resident memory of the node, its workers, and processes that write or merge coins."""
+        """Resident memory of the node, its workers, and processes that write or merge coins or make answers."""
         pids = [os.getpid()]
         if self.workers is not None:
             pids += self.workers.pids
         for database in self.driver.chainstate.store.databases:
             pids += database.coin_runs.pids
+        if self.room.processes is not None:
+            pids += self.room.processes.pids
         return resident_of(pids)
 
     def apply(self, plan: MemoryPlan) -> None:

@@ -18,7 +18,7 @@ from btcnode.node.memory import MemoryBudget, fit_memory
 from btcnode.node.placement import Placement
 from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.node.ready_file import ready_path, remove_ready
-from btcnode.node.resources import http_limits
+from btcnode.node.resources import http_limits, side_processes
 from btcnode.record import record
 from btcnode.rpc.http_server import HttpLimits
 from btcnode.rpc.server import RpcServer
@@ -89,7 +89,9 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     _forget_last_run(settings)
     settings, budget, memory = fit_memory(settings)
     store, settings = await _open_store(launch, stack, settings, memory)
-    http = http_limits(settings)
+    processes = side_processes(settings, placement.workers)
+    stack.callback(processes.close)
+    http = http_limits(settings, processes)
     rpc, rpc_closing = await _open_rpc(launch, stack, http)
     launch.check_stop()
     launch.busy_with("Loading P2P addresses…")

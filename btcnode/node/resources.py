@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from btcnode.errors import ConfigError, StorageError
 from btcnode.net.listener import ACCEPT_BATCH
 from btcnode.rpc.http_server import MAX_CONNECTIONS, REFUSED_CONNECTIONS, HttpLimits
 from btcnode.rpc.places import Places
+from btcnode.rpc.room import Room
 from btcnode.settings.settings import Settings
+from btcnode.side_processes import SideProcesses
 
+MAX_SIDE_PROCESSES = 4  # for answers, of 20 MB and what they work on
 OWN_FILES = 75  # files, database, pipes to workers, listening sockets, what is opened for a moment
 CLOSING_CONNECTIONS = 16  # of peers, beyond those that stay
 LEAST_HTTP_CONNECTIONS = 40  # of clients of JSON-RPC, REST and metrics together
@@ -65,15 +69,26 @@ def fit_connections(settings: Settings) -> tuple[Settings, str | None]:
     return settings.changed("connections", maxconnections=most), text
 
 
-def http_limits(settings: Settings) -> HttpLimits:
-    """What HTTP clients may take: as many connections as the descriptors allow that peers and files leave."""
+def http_limits(settings: Settings, processes: SideProcesses | None = None) -> HttpLimits:
+    """What HTTP clients may take: as many connections as the descriptors allow that peers and files leave.
+
+    ``processes`` do what is large for them.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     left = MAX_CONNECTIONS
     if soft != resource.RLIM_INFINITY:
         left = soft - settings.connections.maxconnections - _needed(settings)
     connections = min(MAX_CONNECTIONS, LEAST_HTTP_CONNECTIONS + max(0, left))
     log.debug("HTTP: at most %d connections", connections)
-    return HttpLimits(connections, Places(settings.rpc.rpcthreads, settings.rpc.rpcworkqueue))
+    return HttpLimits(
+        connections, Places(settings.rpc.rpcthreads, settings.rpc.rpcworkqueue), Room(processes=processes)
+    )
+
+
+def side_processes(settings: Settings, processors: Collection[int]) -> SideProcesses:
+    """Processes for large answers: no more than threads are wanted for answers, and one processor is the node's own."""
+    spare = len(os.sched_getaffinity(0)) - 1
+    return SideProcesses(min(settings.rpc.rpcthreads, spare, MAX_SIDE_PROCESSES), processors)
 
 
 class DiskWatch:

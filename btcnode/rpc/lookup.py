@@ -124,10 +124,13 @@ def find_by_hash_or_height(node: NodeParts, value: Any) -> int:
     return tree.ancestor(node.chain.tip(), height)
 
 
-async def spent_by_block(node: NodeParts, index: int) -> list[list[bytes]]:
-    """What a block spends, packed, per transaction after the coinbase and input; raises StorageError."""
-    raw = await node.chain.read_undo(index)
-    return await beside(lambda: decode_undo(raw))
+async def spent_by_block(node: NodeParts, index: int, raw: bytes | None = None) -> list[list[bytes]]:
+    """What a block spends, packed, per transaction after the coinbase and input; raises StorageError.
+
+    ``raw`` are its undo data where they were read.
+    """
+    data = await node.chain.read_undo(index) if raw is None else raw
+    return await beside(lambda: decode_undo(data))
 
 
 def is_active(node: NodeParts, index: int) -> bool:

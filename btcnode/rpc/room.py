@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
@@ -22,10 +22,12 @@ from typing import NamedTuple, TypeVar
 
 from btcnode.observe.garbage import GarbageRest
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.side_processes import PROCESS_BYTES, SideProcesses, Work
 
 M = TypeVar("M")
 T = TypeVar("T")
 
+ELSEWHERE_BYTES = 50_000  # of a block, which takes ten milliseconds: it is handed over in half of one
 SLICE_MONO = 0.005  # seconds of a request's work on the loop between two turns of everybody else
 ROOM_BYTES = 256 * 1024 * 1024
 VERBOSE_FACTOR = 66  # memory of a block as JSON while it is made, to its bytes: small outputs 65, 110 at worst
@@ -80,8 +82,9 @@ class _Wish(NamedTuple):
 class Room:
     """The budget: ``limit`` bytes, of which ``used`` are taken, ``used_by_strangers`` among them."""
 
-    def __init__(self, limit: int = ROOM_BYTES) -> None:
+    def __init__(self, limit: int = ROOM_BYTES, processes: SideProcesses | None = None) -> None:
         self.limit = limit
+        self.processes = processes  # where what is large is done, if there are any
         self.used = 0
         self.used_by_strangers = 0
         self.largest = sys.maxsize  # bytes that one answer may take
@@ -99,6 +102,10 @@ class Room:
         self.largest = max(free + self._granted, least)
         if self._wishes:
             self._grant()
+
+    def spares(self, size: int) -> bool:
+        """Whether so many bytes are left for what is no answer."""
+        return self._granted + size <= self._free
 
     def refuses(self, size: int, *, trusted: bool) -> bool:
         """Whether a request of which ``size`` bytes have come is too large: for users, or strangers, or the memory."""
@@ -307,6 +314,28 @@ async def beside(work: Callable[[], T], *, reading: bool = False) -> T:
     del work
     await bench.acquire()
     return await _start(ticket, bench, held)
+
+
+async def elsewhere(work: Work, *parts: bytes) -> tuple[bytes, ...] | None:
+    """What a function of some module makes of bytes, in a process beside the node; one of strangers' at a time.
+
+    None where the caller is to do it: it is little, or there is no process for it, or that has failed.
+    """
+    ticket = _ticket.get()
+    if ticket is None or ticket.room.processes is None or sum(map(len, parts)) < ELSEWHERE_BYTES:
+        return None
+    if ticket.trusted:
+        return await _elsewhere(ticket.room, ticket.room.processes, work, parts)
+    async with ticket.room.benches[False]:
+        return await _elsewhere(ticket.room, ticket.room.processes, work, parts)
+
+
+async def _elsewhere(
+    room: Room, processes: SideProcesses, work: Work, parts: Sequence[bytes]
+) -> tuple[bytes, ...] | None:
+    answer = processes.submit(work, parts, may_start=room.spares(PROCESS_BYTES))
+    found = None if answer is None else await asyncio.wrap_future(answer)
+    return None if found is None else tuple(found)
 
 
 async def of_a_moment(take: Callable[[], M], work: Callable[[M], T]) -> T:

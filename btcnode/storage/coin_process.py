@@ -29,12 +29,12 @@ from typing import IO
 
 import lmdb
 
+from btcnode.side_processes import end_first
 from btcnode.storage.coin_groups import KEY_SIZE, Entries
 from btcnode.storage.coin_merge import MergeStopped, merge
 from btcnode.storage.coin_run import CoinRun, RunDamageError, RunRecord, new_name, path_of, write_run
 
 NICENESS = 10  # of merges: connecting blocks and verifying scripts come first; what waits long is merged at once
-OOM_SCORE = 500  # of 1,000: the node is larger, and ends all
 _START = "import sys; sys.path[:] = sys.argv[6:]; from btcnode.storage.coin_process import main; main()"
 _DAMAGED = 3  # exit status
 _FRAME = Struct("<IQ")
@@ -211,9 +211,7 @@ def main() -> None:
     """
     task, place, more, hex_name, node = sys.argv[1:6]
     folder, name = Path(place), bytes.fromhex(hex_name)
-    with contextlib.suppress(OSError):
-        score = Path("/proc/self/oom_score_adj")
-        score.write_text(str(max(OOM_SCORE, int(score.read_bytes()))))
+    end_first()
     try:
         if task == "merge":
             record = _merged(folder, more, name, int(node))

@@ -10,8 +10,8 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_prefix, make_txout
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
+from btcnode.rpc.block_text import block_text
 from btcnode.rpc.jsonvalue import decode, encode
-from btcnode.rpc.methods.blocks import block_text
 from btcnode.rpc.tx_text import block_txs_text, tx_text
 from tests.lib.chain_generator import benchmark_chain
 from tests.lib.tx_values import block_tx_value

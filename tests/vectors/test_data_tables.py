@@ -17,7 +17,7 @@ from btcnode.data.tasks import TaskRunner
 from btcnode.data.verification import TableWork, verify_chain
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
-from btcnode.rpc.methods.blockstats import _stats_of, _sums
+from btcnode.rpc.block_figures import figures
 from tests.lib.block_folder import WrittenFolder
 from tests.lib.real_blocks import RealBlock, block_with_undo, floresta_block, framed_blocks, raito_block
 from tests.vectors.test_consensus_blocks import BCOIN, RAITO
@@ -53,7 +53,7 @@ def test_real_blocks_have_the_figures_of_getblockstats_and_come_back(vectors: Pa
         partition = Partition(real.height, real.height)
         write_partition(tmp_path, partition, [source], FORM, MAINNET)
         (row,) = pq.read_table(target.table_path("blocks", partition)).to_pylist()
-        told = _stats_of(_sums(source.block, source.coins, real.height, False), source.block.n_tx)
+        told = figures(source.block, source.coins, made=real.height > 0)
         assert (row["fees"], row["input_count"], row["output_count"], row["tx_count"]) == (
             told["totalfee"], told["ins"], told["outs"], told["txs"],
         ), real.name  # fmt: skip

@@ -7,10 +7,9 @@ from binascii import hexlify
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from btcnode.errors import CorruptionError, StorageError
-from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_prefix, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
+from btcnode.rpc.block_text import BlockSizes, block_text, text_of_bytes
 from btcnode.rpc.declare import Bits, Coins, Elided, Hex, Like, Named, Real, When, rpc
 from btcnode.rpc.decode import (
     BlockInput,
@@ -37,8 +36,8 @@ from btcnode.rpc.lookup import (
     require_data,
     spent_by_block,
 )
-from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, make_room
-from btcnode.rpc.tx_text import amount_text, block_txs_text, script_text
+from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, elsewhere, make_room
+from btcnode.rpc.tx_text import amount_text, script_text
 from btcnode.services.parts import NodeParts
 
 _log = logging.getLogger("btcnode.rpc")
@@ -101,12 +100,12 @@ async def read_block(node: NodeParts, index: int) -> bytes:
         raise RpcError(RpcCode.MISC_ERROR, "Block not found on disk") from None
 
 
-async def read_undo(node: NodeParts, index: int) -> list[list[bytes]] | None:
-    """Spent coins per transaction after the coinbase; None when the block was never connected; raises RpcError."""
+async def undo_bytes(node: NodeParts, index: int) -> bytes | None:
+    """The serialised undo data of a block; None when it was never connected; raises RpcError."""
     if not node.chain.block_status(index).have_undo:
         return None
     try:
-        return await spent_by_block(node, index)
+        return await node.chain.read_undo(index)
     except StorageError as error:
         _log.warning("%s", error)
         text = (
@@ -116,23 +115,10 @@ async def read_undo(node: NodeParts, index: int) -> list[list[bytes]] | None:
         raise RpcError(RpcCode.INTERNAL_ERROR, text) from None
 
 
-class CoinbaseJson(TypedDict):
-    """What a miner put into a coinbase."""
-
-    version: Annotated[int, "Its version"]
-    locktime: Annotated[int, "Its lock time"]
-    sequence: Annotated[int, "Sequence of its input"]
-    coinbase: Annotated[Hex, "Script of its input"]
-    witness: Annotated[NotRequired[Hex], "Witness of its input"]
-
-
-class BlockSizes(TypedDict):
-    """What is known of a block's bytes."""
-
-    size: Annotated[int, "Bytes"]
-    strippedsize: Annotated[int, "Bytes without witness"]
-    weight: Annotated[int, "Weight (BIP141)"]
-    coinbase_tx: Annotated[CoinbaseJson, "The coinbase transaction"]
+async def read_undo(node: NodeParts, index: int) -> list[list[bytes]] | None:
+    """Spent coins per transaction after the coinbase; None when the block was never connected; raises RpcError."""
+    raw = await undo_bytes(node, index)
+    return None if raw is None else await spent_by_block(node, index, raw)
 
 
 class BlockHead(HeaderStart, BlockSizes, HeaderVersion):
@@ -187,38 +173,6 @@ class BlockWithSpent(BlockHead, SpendingTxs, HeaderEnd):
     """A block with its transactions and what they spend."""
 
 
-def _coinbase_json(block: ParsedBlock) -> CoinbaseJson:
-    tx = block.tx(0)
-    result: CoinbaseJson = {
-        "version": tx.version,
-        "locktime": tx.lock_time,
-        "sequence": tx.sequences[0],
-        "coinbase": tx.script_sigs[0].hex(),
-    }
-    if tx.witnesses and tx.witnesses[0]:
-        result["witness"] = tx.witnesses[0][0].hex()
-    return result
-
-
-def block_text(
-    block: ParsedBlock, params: NetworkParams, undo: list[list[bytes]] | None, verbosity: int
-) -> tuple[bytes, ...]:
-    """What a block's object has behind its header's members, in pieces, up to its end.
-
-    ``verbosity`` 1 lists txids, 2 transactions, 3 also what they spend.
-    """
-    sizes: BlockSizes = {
-        "strippedsize": block.stripped_size,
-        "size": block.size,
-        "weight": block.weight,
-        "coinbase_tx": _coinbase_json(block),
-    }
-    start = b',%b,"tx":[' % encode(sizes)[1:-1]
-    if verbosity == 1:
-        return (b'%b"%b"]}' % (start, '","'.join([txid[::-1].hex() for txid in block.txids]).encode()),)
-    return start, *block_txs_text(block, params, undo, prevouts=verbosity > 2), b"]}"
-
-
 @rpc("blockchain", examples=((EXAMPLE_HASH,),), heavy=True)
 async def getblock(
     node: NodeParts,
@@ -260,10 +214,13 @@ async def _block_text(node: NodeParts, index: int, level: int) -> tuple[bytes, .
         return kept
     raw = await read_block(node, index)
     await make_room(len(raw) * (VERBOSE_FACTOR if level > 1 else HEX_FACTOR))
-    undo = await read_undo(node, index) if level > 1 else None
-    block = await parsed_block(node, index, raw)
-    text = await beside(lambda: block_text(block, node.params, undo, level))
-    node.chain.lately.put((*key[:-1], undo is not None), text, sum(map(len, text)))
+    spent = await undo_bytes(node, index) if level > 1 else None
+    text = await elsewhere(text_of_bytes, node.params.name.encode(), b"%d" % level, raw, *filter(None, (spent,)))
+    if text is None:
+        undo = None if spent is None else await spent_by_block(node, index, spent)
+        block = await parsed_block(node, index, raw)
+        text = await beside(lambda: block_text(block, node.params, undo, level))
+    node.chain.lately.put((*key[:-1], spent is not None), text, sum(map(len, text)))
     return text
 
 

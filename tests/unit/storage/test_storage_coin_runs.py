@@ -20,6 +20,7 @@ import lmdb
 import pytest
 
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
+from btcnode.side_processes import OOM_SCORE
 from btcnode.storage import coin_merge, coin_process, coin_run, coin_runs, mapped_memory
 from btcnode.storage.coin_groups import END, GONE, NODE_SIZE, Entries, bound_between, find, low_of, pack, split, unpack
 from btcnode.storage.coin_merge import FLOOR, merge, merge_from
@@ -324,14 +325,14 @@ def test_a_merge_ends_with_a_node_that_was_gone_before_it_looked(tmp_path: Path)
 @pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="no such thing here")
 def test_memory_is_taken_from_processes_that_write_coins_first(tmp_path: Path) -> None:
     mine = int(Path("/proc/self/oom_score_adj").read_bytes())
-    if mine >= coin_process.OOM_SCORE:
+    if mine >= OOM_SCORE:
         pytest.skip("everything here is taken first")
     process, deadline = WriteProcess(tmp_path, 1), time.monotonic() + 60
     try:
         while (score := int(Path(f"/proc/{process.pid}/oom_score_adj").read_bytes())) == mine:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert score == coin_process.OOM_SCORE
+        assert score == OOM_SCORE
     finally:
         process.abandon()
 

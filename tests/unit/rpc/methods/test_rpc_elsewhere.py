@@ -1,0 +1,91 @@
+"""Large answers that processes beside the node make: not a byte differs, and what they fail at is done without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from btcnode.primitives.coin import make_txout
+from btcnode.primitives.tx import Tx
+from btcnode.rpc import room
+from btcnode.rpc.block_figures import figures_of_bytes
+from btcnode.rpc.block_text import text_of_bytes
+from btcnode.side_processes import SideProcesses
+
+Running = Any
+ADDRESS = "bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw"
+MATURITY = 100
+
+
+@pytest.fixture
+def block(running: Running, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A block that spends something, in a node that keeps no answers and asks processes for everything."""
+    running.parts.chain.lately.set_limit(0)
+    monkeypatch.setattr(room, "ELSEWHERE_BYTES", 0)
+    first = running.call("generatetodescriptor", 1, "raw(52)")[0]
+    coinbase = running.call("getblock", first)["tx"][0]
+    running.call("generatetodescriptor", MATURITY, "raw(51)")
+    outpoint = bytes.fromhex(coinbase)[::-1] + bytes(4)
+    spend = Tx(2, [outpoint], [b""], [0xFFFFFFFF], [make_txout(49 * 10**8, b"\x51"), make_txout(5, b"\x6a\x01x")])
+    made: str = running.call("generateblock", ADDRESS, [spend.raw.hex()])["hash"]
+    return made
+
+
+def answers(running: Running, block: str) -> list[Any]:
+    genesis = running.call("getblockhash", 0)
+    calls = [("getblock", [name, level]) for name in (block, genesis) for level in (1, 2, 3)]
+    calls += [("getblockstats", [name]) for name in (block, genesis)]
+    return [running.call(method, *params) for method, params in calls]
+
+
+def test_answers_are_the_same_from_a_process(running: Running, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def submit(
+        self: SideProcesses, work: Callable[..., Any], parts: Sequence[bytes], *, may_start: bool
+    ) -> Future[Any]:
+        asked.append(work.__name__)
+        answer: Future[Any] = Future()
+        answer.set_result(list(work(*parts)))
+        return answer
+
+    expected = answers(running, block)
+    assert expected[2]["tx"][1]["fee"] == 0.99999995
+    monkeypatch.setattr(SideProcesses, "submit", submit)
+    assert answers(running, block) == expected
+    assert asked == [text_of_bytes.__name__] * 6 + [figures_of_bytes.__name__] * 2
+
+
+def test_what_a_process_fails_at_is_done_by_the_node(
+    running: Running, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: Future[None] = Future()
+    failed.set_result(None)
+    expected = answers(running, block)
+    monkeypatch.setattr(SideProcesses, "submit", lambda *_, **__: failed)
+    assert answers(running, block) == expected
+
+
+def test_processes_of_a_node_answer_and_end_with_it(
+    running: Running, block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = answers(running, block)
+    processes = SideProcesses(1)
+    monkeypatch.setattr(running.opened.http.room, "processes", processes)
+    running.until(lambda: answers(running, block) == expected and processes.pids)
+    done, given = list[bool](), SideProcesses.submit
+
+    def submit(self: SideProcesses, *args: Any, **options: Any) -> Future[Any] | None:
+        answer = given(self, *args, **options)
+        done.append(answer is not None)
+        return answer
+
+    monkeypatch.setattr(SideProcesses, "submit", submit)
+    assert answers(running, block) == expected
+    assert all(done) and len(done) == len(expected)
+    processes.close()
+    running.until(lambda: not processes.pids)
+    assert answers(running, block) == expected
