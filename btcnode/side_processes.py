@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from importlib import import_module
+from itertools import accumulate, pairwise
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -39,6 +40,7 @@ ANSWER_S = 60.0  # for the largest block that a busy machine writes as JSON; wha
 WORK_EACH = 2  # pieces of work that a process has at a time, one of which waits
 FAILED = 0xFFFFFFFF
 MAX_PARTS = 1 << 20
+COPIED_BYTES = 1 << 20  # of parts that are sent as one
 OOM_SCORE = 500  # of 1,000: the node is larger, and ends all
 GC_THRESHOLD = 50_000  # objects: work leaves few cycles behind
 _START = "import sys; sys.path[:] = sys.argv[1:]; from btcnode.side_processes import main; main()"
@@ -55,7 +57,11 @@ def end_first() -> None:
 
 
 def _send(sock: socket.socket, parts: Sequence[bytes]) -> None:
-    sock.sendall(struct.pack(f"<I{len(parts)}Q", len(parts), *map(len, parts)))
+    head = struct.pack(f"<I{len(parts)}Q", len(parts), *map(len, parts))
+    if sum(map(len, parts)) <= COPIED_BYTES:
+        sock.sendall(b"".join((head, *parts)))
+        return
+    sock.sendall(head)
     for part in parts:
         sock.sendall(part)
 
@@ -80,7 +86,8 @@ def _receive_parts(sock: socket.socket) -> list[bytes] | None:
     if count > MAX_PARTS:
         raise EOFError("nonsense")
     lengths = struct.unpack(f"<{count}Q", _receive(sock, 8 * count))
-    return [_receive(sock, length) for length in lengths]
+    data = _receive(sock, sum(lengths))
+    return [data] if count == 1 else [data[here:there] for here, there in pairwise(accumulate(lengths, initial=0))]
 
 
 # -- the process -------------------------------------------------------------------------------------------------------
@@ -178,19 +185,18 @@ class SideProcesses:
         self._at_work = 0  # tasks that wait or are worked on
         self._asked_mono = -PRESSING_S
         self._closing = False
+        self.allowed = True  # to begin more of them: there is memory for it
 
     @property
     def pids(self) -> list[int]:
         """Process ids of those that are ready for work."""
         return [process.running.pid for process in self._running]
 
-    def submit(
-        self, work: Work, parts: Sequence[bytes], *, may_start: bool = True
-    ) -> Future[Sequence[bytes] | None] | None:
+    def submit(self, work: Work, parts: Sequence[bytes]) -> Future[Sequence[bytes] | None] | None:
         """Have a function of a module called with these bytes; its result, or None when whoever asks is to call it.
 
-        None at once where there is no process, which may begin then for what follows (``may_start``), and where all
-        have enough to do: so whoever asks is busy with them, and nobody's processor idle.
+        None at once where there is no process, which may begin then for what follows, and where all have enough to do:
+        so whoever asks is busy with them, and nobody's processor idle.
         """
         task = _Task(f"{work.__module__}:{work.__qualname__}".encode(), parts, Future())
         with self._lock:
@@ -198,7 +204,8 @@ class SideProcesses:
             pressing, self._asked_mono = now - self._asked_mono < PRESSING_S, now
             if self._closing:
                 return None
-            if may_start and pressing and self._threads < self._most and self._at_work >= self._threads:
+            has_time = self._at_work < self._threads
+            if self.allowed and pressing and self._threads < self._most and not has_time:
                 self._begin()
             if self._at_work >= WORK_EACH * len(self._running):
                 return None

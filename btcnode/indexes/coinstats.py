@@ -18,6 +18,7 @@ from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_is_coinbase, coin_prefix, coin_script, coin_value
 from btcnode.record import record
 from btcnode.script.scriptparse import is_unspendable
+from btcnode.side_processes import SideProcesses
 from btcnode.storage.coins import BOGO_OVERHEAD
 from btcnode.storage.muhash import NUMBER_SIZE, MuHash, number_digest
 
@@ -125,8 +126,10 @@ class CoinStatsRecipe:
     needs_spent = True
     numbered = False
 
-    def __init__(self, params: NetworkParams) -> None:
+    def __init__(self, params: NetworkParams, processes: SideProcesses | None = None) -> None:
+        """``processes`` help with the set hash."""
         self._params = params
+        self._processes = processes
 
     def make(self, block: IndexedBlock) -> Made:
         """The statistics after a block; raises CorruptionError."""
@@ -136,7 +139,7 @@ class CoinStatsRecipe:
             return Made(replace(before, subsidy=reward, genesis_block=reward).pack())
         overwritten = block.block_hash in _OVERWRITTEN
         change = _apply(block, coinbase=not overwritten)
-        muhash = MuHash(before.number)
+        muhash = MuHash(before.number, self._processes)
         muhash.insert_many([outpoint + coin for outpoint, coin in change.created.items()])
         muhash.remove_many(change.gone)
         after = CoinStats(

@@ -92,7 +92,7 @@ def assemble(opened: OpenedNode, stack: AsyncExitStack) -> AssembledNode:
     stack.push(lambda kind, *_: note.close(clean=launch.failure.error is None and kind in (None, StartStopped)))
     machinery = _make_machinery(opened, options, stack)
     driver, protocol, transactions = machinery.driver, machinery.protocol, machinery.transactions
-    chain = Chain(driver, machinery.view, launch.params, launch.clock)
+    chain = Chain(driver, machinery.view, launch.params, launch.clock, opened.http.room.processes)
     alerts = ChainAlerts(chain, launch.alerts)
     assumed = _make_assumed(opened, machinery, chain)
     closes(stack, launch, assumed.close)

@@ -16,6 +16,7 @@ from btcnode.rpc.room import Room
 from btcnode.services.chain import Chain
 from btcnode.services.transactions import Transactions
 from btcnode.settings.settings import Settings
+from btcnode.side_processes import PROCESS_BYTES
 from btcnode.storage.coin_runs import MERGES
 from btcnode.sync.driver import RUN_AHEAD_BYTES, ChainDriver
 from btcnode.sync.memory_plan import FLUSH, MERGE, MIB, PROCESS, WRITER, MemoryPlan, Wishes, least, plan
@@ -152,6 +153,8 @@ class NodeConsumers:
         """
         if self.enforced:
             self.room.offer(free - WRITER - FLUSH, SMALL_ANSWER)
+        if self.enforced and self.room.processes is not None:
+            self.room.processes.allowed = free - WRITER - FLUSH >= PROCESS_BYTES
         for database in self.driver.chainstate.store.databases:
             database.coin_runs.most_merges = MERGES if free >= MERGES * MERGE else 1
 

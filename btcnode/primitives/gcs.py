@@ -6,7 +6,7 @@ Golomb-Rice code with ``P`` low bits. Hashing is SipHash-2-4 under the first 16 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha256
 
 from siphashc import siphash
@@ -65,6 +65,21 @@ def matches_any(data: bytes, block_hash: BlockHash, elements: Collection[bytes])
     """Whether any of the elements is, or seems to be, in the filter; raises DecodeError."""
     count, values = decode_filter(data)
     return bool(count) and not set(values).isdisjoint(_hashes(elements, count, block_hash[:16]))
+
+
+def matching(elements: Collection[bytes], filters: Sequence[tuple[BlockHash, bytes]]) -> list[bool]:
+    """For each filter, after the hash of its block, whether it matches any of the elements; raises DecodeError."""
+    return [matches_any(data, block_hash, elements) for block_hash, data in filters]
+
+
+def matching_of_bytes(count: bytes, *parts: bytes) -> tuple[bytes]:
+    """``matching`` as a process beside the node is asked for it: so many elements, then hashes with filters.
+
+    Returns a byte for each. Raises DecodeError.
+    """
+    first = int(count)
+    filters = list(zip(map(BlockHash, parts[first::2]), parts[first + 1 :: 2], strict=True))
+    return (bytes(matching(parts[:first], filters)),)
 
 
 def basic_elements(block: ParsedBlock, spent_scripts: Iterable[bytes]) -> set[bytes]:

@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 
 from btcnode.observe.garbage import GarbageRest
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.side_processes import PROCESS_BYTES, SideProcesses, Work
+from btcnode.side_processes import SideProcesses, Work
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -102,10 +102,6 @@ class Room:
         self.largest = max(free + self._granted, least)
         if self._wishes:
             self._grant()
-
-    def spares(self, size: int) -> bool:
-        """Whether so many bytes are left for what is no answer."""
-        return self._granted + size <= self._free
 
     def refuses(self, size: int, *, trusted: bool) -> bool:
         """Whether a request of which ``size`` bytes have come is too large: for users, or strangers, or the memory."""
@@ -325,15 +321,13 @@ async def elsewhere(work: Work, *parts: bytes) -> tuple[bytes, ...] | None:
     if ticket is None or ticket.room.processes is None or sum(map(len, parts)) < ELSEWHERE_BYTES:
         return None
     if ticket.trusted:
-        return await _elsewhere(ticket.room, ticket.room.processes, work, parts)
+        return await _elsewhere(ticket.room.processes, work, parts)
     async with ticket.room.benches[False]:
-        return await _elsewhere(ticket.room, ticket.room.processes, work, parts)
+        return await _elsewhere(ticket.room.processes, work, parts)
 
 
-async def _elsewhere(
-    room: Room, processes: SideProcesses, work: Work, parts: Sequence[bytes]
-) -> tuple[bytes, ...] | None:
-    answer = processes.submit(work, parts, may_start=room.spares(PROCESS_BYTES))
+async def _elsewhere(processes: SideProcesses, work: Work, parts: Sequence[bytes]) -> tuple[bytes, ...] | None:
+    answer = processes.submit(work, parts)
     found = None if answer is None else await asyncio.wrap_future(answer)
     return None if found is None else tuple(found)
 

@@ -34,6 +34,7 @@ from btcnode.services.announced_tip import AnnouncedTip
 from btcnode.services.clock import Clock
 from btcnode.services.lately import Lately, parsed_size
 from btcnode.services.times import iso_time
+from btcnode.side_processes import SideProcesses
 from btcnode.storage.coins import HashType
 from btcnode.storage.coins import UtxoStats as CoinTotals
 from btcnode.storage.undo import decode_undo
@@ -123,9 +124,17 @@ class FoundCoins(NamedTuple):
 class Chain:
     """Blocks, headers and coins over one driver."""
 
-    def __init__(self, driver: ChainDriver, view: NodeChainView, params: NetworkParams, clock: Clock) -> None:
+    def __init__(
+        self,
+        driver: ChainDriver,
+        view: NodeChainView,
+        params: NetworkParams,
+        clock: Clock,
+        processes: SideProcesses | None = None,
+    ) -> None:
         self.driver = driver
         self.params = params
+        self.processes = processes  # that help where there is much to work out, if there are any
         self._view = view
         self._clock = clock
         self._state: Chainstate = driver.chainstate
@@ -384,7 +393,7 @@ class Chain:
                 begun()
                 self.check_stop()
 
-            return state.store.coins.utxo_stats(cast(HashType, hash_type), progress)
+            return state.store.coins.utxo_stats(cast(HashType, hash_type), progress, self.processes)
 
         tip, stats = await self.driver.at_tip(walk)
         return UtxoStats(

@@ -221,7 +221,7 @@ class Indexes:
             return builder
 
         transactions = opened(settings.storage.txindex, TxRecipe())
-        statistics = opened(settings.storage.coinstatsindex, CoinStatsRecipe(chain.params))
+        statistics = opened(settings.storage.coinstatsindex, CoinStatsRecipe(chain.params, chain.processes))
         spenders = opened(settings.storage.txospenderindex, SpenderRecipe())
         utreexo = opened(settings.storage.utreexoindex, UtreexoRecipe())
         filters = opened(settings.storage.blockfilterindex, FilterRecipe())

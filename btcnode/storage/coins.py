@@ -22,6 +22,7 @@ import lmdb
 from btcnode.errors import CorruptionError
 from btcnode.primitives.compactsize import compact_size
 from btcnode.record import record
+from btcnode.side_processes import SideProcesses
 from btcnode.storage.coin_run import CoinRun, RunDamageError, Wanted, merged
 from btcnode.storage.coin_runs import CoinRuns
 from btcnode.storage.database import Database
@@ -168,9 +169,12 @@ class CoinsDb:
         return True, count, found
 
     def utxo_stats(
-        self, hash_type: HashType = "hash_serialized_3", progress: Callable[[int], None] | None = None
+        self,
+        hash_type: HashType = "hash_serialized_3",
+        progress: Callable[[int], None] | None = None,
+        processes: SideProcesses | None = None,
     ) -> UtxoStats:
-        """Go through the whole set once (Core's ComputeUTXOStats).
+        """Go through the whole set once (Core's ComputeUTXOStats); ``processes`` help with MuHash.
 
         ``progress`` is called with the number of coins after each chunk; what it raises ends the work. Raises
         CorruptionError when an amount makes no sense.
@@ -178,7 +182,7 @@ class CoinsDb:
         disk_size = self._coin_runs.size
         tally = _Tally()
         digest = sha256()
-        muhash = MuHash() if hash_type == "muhash" else None
+        muhash = MuHash(processes=processes) if hash_type == "muhash" else None
         with self.snapshot() as rows:
             for items in in_chunks(iter(rows)):
                 tally.add(items)

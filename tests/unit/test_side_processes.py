@@ -80,8 +80,10 @@ def test_bytes_go_in_and_come_out(processes: SideProcesses) -> None:
 
 
 def test_one_begins_for_work_that_comes_again_and_another_where_the_first_has_enough(processes: SideProcesses) -> None:
-    assert processes.submit(joined, (), may_start=False) is None
-    assert processes.submit(joined, (), may_start=False) is None
+    processes.allowed = False
+    assert processes.submit(joined, ()) is None is processes.submit(joined, ())
+    processes.allowed = True
+    assert not processes._threads
     assert processes.submit(joined, ()) is None and not processes.pids  # it is on its way
     until(lambda: len(processes.pids) == 1)
     answers = [processes.submit(waits, ()) for _ in range(4)]

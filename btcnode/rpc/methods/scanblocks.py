@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Sequence
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any, TypedDict
 
 from btcnode.errors import StorageError
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_script, txout_script
-from btcnode.primitives.gcs import matches_any
+from btcnode.primitives.gcs import matching, matching_of_bytes
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.declare import BY_NAME, NO_NULL, NOTHING, AnyNumber, Default, Hex, Hint, Oneline, When, rpc
 from btcnode.rpc.descriptors import ScanObjects, scan_needles
@@ -17,12 +19,14 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Lenient
 from btcnode.rpc.lookup import require_data
 from btcnode.rpc.methods.blocks import read_block, read_undo
-from btcnode.rpc.room import beside
+from btcnode.rpc.room import beside, elsewhere
 from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.services.chain import CoinScan
 from btcnode.services.indexes import FilterIndex
 from btcnode.services.parts import NodeParts
 
+MOST_SENT = 5000  # scripts that a process is told each time; with more of them the node does it all itself
+FILTERS_TOGETHER = 25  # of these, that one process is asked for at a time
 FILTERS_AT_ONCE = 100  # matched off the loop between two looks at whether to go on; mainnet's take 2 MB
 
 
@@ -120,7 +124,9 @@ async def _scan(
         if scan.aborted or node.chain.stopping():
             break
         part = [tree.ancestor(tip, height) for height in range(start, min(start + FILTERS_AT_ONCE, heights.stop))]
-        for block in await beside(partial(_matching, node, index, needles, part)):
+        runs = [part[at : at + FILTERS_TOGETHER] for at in range(0, len(part), FILTERS_TOGETHER)]
+        matched = await asyncio.gather(*(_matching(node, index, needles, run) for run in runs))
+        for block in chain.from_iterable(matched):
             if not certain or await _concerns(node, block, needles):
                 found.append(to_display(tree.hash(block)))
         reached = scan.height = start + len(part) - 1
@@ -134,18 +140,30 @@ def _result(first: int, last: int, found: list[str], *, completed: bool) -> Bloc
     return {"from_height": first, "to_height": last, "relevant_blocks": found, "completed": completed}
 
 
-def _matching(node: NodeParts, index: FilterIndex, needles: Collection[bytes], blocks: list[int]) -> list[int]:
-    """Those of the blocks whose filter, where there is one, has any of the scripts."""
-    matching = []
+async def _matching(
+    node: NodeParts, index: FilterIndex, needles: Collection[bytes], blocks: Sequence[int]
+) -> list[int]:
+    """Those of the blocks whose filter, where there is one, has any of the scripts; raises RpcError, DecodeError."""
+    found = await beside(partial(_read_filters, node, index, blocks))
+    pairs = [(node.chain.tree.hash(block), data) for block, data in found]
+    told = None
+    if len(needles) <= MOST_SENT:
+        told = await elsewhere(matching_of_bytes, b"%d" % len(needles), *needles, *chain.from_iterable(pairs))
+    matches = list(map(bool, told[0])) if told else await beside(lambda: matching(needles, pairs))
+    return [block for (block, _), matched in zip(found, matches, strict=True) if matched]
+
+
+def _read_filters(node: NodeParts, index: FilterIndex, blocks: Sequence[int]) -> list[tuple[int, bytes]]:
+    """The filters of those blocks that have one."""
+    found = []
     for block in blocks:
-        block_hash = node.chain.tree.hash(block)
         try:
-            item = index.get(block_hash)
+            item = index.get(node.chain.tree.hash(block))
         except StorageError as error:
             raise RpcError(RpcCode.MISC_ERROR, f"Unable to read filter from disk: {error}") from None
-        if item is not None and matches_any(item.data, block_hash, needles):
-            matching.append(block)
-    return matching
+        if item is not None:
+            found.append((block, item.data))
+    return found
 
 
 async def _concerns(node: NodeParts, index: int, scripts: Collection[bytes]) -> bool:

@@ -35,7 +35,7 @@ def chain() -> UncheckedChain:
 
 def muhash_of(chain: MiniChain) -> str:
     sums = MuHash()
-    sums.insert_many(outpoint + coin for outpoint, coin in chain.coins.coins.items())
+    sums.insert_many([outpoint + coin for outpoint, coin in chain.coins.coins.items()])
     return to_display(sums.digest())
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from btcnode.errors import CorruptionError
 from btcnode.primitives.coin import coin_script, coin_value, make_coin
+from btcnode.side_processes import SideProcesses, Work
 from btcnode.storage import coins as coins_module
+from btcnode.storage import muhash
 from btcnode.storage.coins import CoinsDb
 from btcnode.storage.database import Database
 from btcnode.storage.muhash import MuHash
@@ -141,10 +144,10 @@ def test_damaged_coin_is_noticed(tmp_path: Path, damaged: bytes) -> None:
 
 
 def test_muhash_vector_of_core() -> None:
-    muhash = MuHash()
-    muhash.insert_many([bytes(32), b"\x01" + bytes(31)])
-    muhash.remove_many([b"\x02" + bytes(31)])
-    assert muhash.digest()[::-1].hex() == "10d312b100cbd32ada024a6646e40d3482fcff103668d2625f10002a607d5863"
+    vector = MuHash()
+    vector.insert_many([bytes(32), b"\x01" + bytes(31)])
+    vector.remove_many([b"\x02" + bytes(31)])
+    assert vector.digest()[::-1].hex() == "10d312b100cbd32ada024a6646e40d3482fcff103668d2625f10002a607d5863"
 
 
 def test_muhash_forgets_what_is_removed_and_ignores_order() -> None:
@@ -161,3 +164,35 @@ def test_muhash_forgets_what_is_removed_and_ignores_order() -> None:
     assert one.digest() == two.digest()
     two.remove_many(elements)
     assert two.digest() == MuHash().digest()
+
+
+class Helping(SideProcesses):
+    """Processes of which every third has failed when it is asked, and every third has no time."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.asked: list[str] = []
+
+    def submit(self, work: Work, parts: Sequence[bytes]) -> Future[Sequence[bytes] | None] | None:
+        self.asked.append(work.__name__)
+        if len(self.asked) % 3 == 0:
+            return None
+        answer: Future[Sequence[bytes] | None] = Future()
+        answer.set_result(work(*parts) if len(self.asked) % 3 == 1 else None)
+        return answer
+
+
+@pytest.mark.parametrize("at_once", [500, 7])
+def test_muhash_is_the_same_with_the_help_of_processes(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muhash, "ELEMENTS_AT_ONCE", at_once)
+    monkeypatch.setattr(muhash, "FEWEST_AWAY", 3)
+    rng, processes = random.Random(9), Helping()
+    alone, helped = MuHash(), MuHash(processes=processes)
+    for count in (0, 2, 100, 30):
+        come, gone = ([rng.randbytes(rng.randrange(100)) for _ in range(count)] for _ in range(2))
+        for sums in (alone, helped):
+            sums.insert_many(come)
+            sums.remove_many(gone)
+    assert helped.number() == alone.number() == MuHash(alone.number()).number()
+    assert len(processes.asked) > 3
+    assert set(processes.asked) == {"product_of"}
