@@ -6,7 +6,7 @@ above all, follows from what never changes (transactions, clusters, chunks) and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
@@ -14,8 +14,14 @@ from btcnode.mempool.entry import MAX_AMOUNT, Chunk, Cluster, MempoolEntry
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.declare import UNTOLD, Coins, Hex, Time
 from btcnode.rpc.deprecated import is_enabled, signals_replacement
-from btcnode.rpc.jsonvalue import amount
+from btcnode.rpc.jsonvalue import Written
+from btcnode.rpc.tx_text import amount_text
 from btcnode.services.parts import NodeParts
+
+PIECE = 300  # entries whose texts are joined at a time: 250 kB
+
+_QUOTED = '","'  # between texts in quotes
+_TEXT = {False: "false", True: "true"}
 
 
 class EntryFees(TypedDict):
@@ -123,39 +129,38 @@ def kin_of_cluster(members: Sequence[Frozen]) -> dict[MempoolEntry, Kin]:
     }
 
 
-def describe(row: Frozen, kin: Kin, *, bip125: bool) -> MempoolEntryJson:
-    """One entry as getmempoolentry tells of it; ``bip125``: with the deprecated field."""
+def describe(row: Frozen, kin: Kin, *, bip125: bool) -> str:
+    """One entry as getmempoolentry tells of it, as JSON text; ``bip125``: with the deprecated field."""
     entry, chunk, own = row.entry, row.chunk, row.modified_fee
     above, below, vsize = kin.ancestors, kin.descendants, entry.vsize
-    result: MempoolEntryJson = {
-        "vsize": vsize,
-        "weight": entry.weight,
-        "time": entry.time,
-        "height": entry.height,
-        "descendantcount": len(below) + 1,
-        "descendantsize": vsize + sum(other.entry.vsize for other in below),
-        "ancestorcount": len(above) + 1,
-        "ancestorsize": vsize + sum(other.entry.vsize for other in above),
-        "wtxid": to_display(entry.wtxid),
-        "chunkweight": chunk.size,
-        "fees": {
-            "base": amount(entry.fee),
-            "modified": amount(own),
-            "ancestor": amount(own + sum(other.modified_fee for other in above)),
-            "descendant": amount(own + sum(other.modified_fee for other in below)),
-            "chunk": amount(chunk.fee),
-        },
-        "depends": sorted(to_display(other.entry.txid) for other in kin.parents),
-        "spentby": names(sorted((other.entry for other in kin.children), key=attrgetter("txid"))),
-        "unbroadcast": row.unbroadcast,
-    }
+    modified = ancestor = descendant = amount_text(own)
+    if above:
+        ancestor = amount_text(own + sum([other.modified_fee for other in above]))
+    if below:
+        descendant = amount_text(own + sum([other.modified_fee for other in below]))
+    base = amount_text(entry.fee) if entry.fee != own else modified
+    depends = sorted([to_display(other.entry.txid) for other in kin.parents])
+    spentby = names(sorted([other.entry for other in kin.children], key=attrgetter("txid")))
+    last = ""
     if bip125:
-        result["bip125-replaceable"] = any(map(signals_replacement, (entry, *(other.entry for other in above))))
-    return result
+        replaceable = any(map(signals_replacement, (entry, *(other.entry for other in above))))
+        last = f',"bip125-replaceable":{_TEXT[replaceable]}'
+    return (
+        f'{{"vsize":{vsize},"weight":{entry.weight},"time":{entry.time},"height":{entry.height},'
+        f'"descendantcount":{len(below) + 1},"descendantsize":{vsize + sum([other.entry.vsize for other in below])},'
+        f'"ancestorcount":{len(above) + 1},"ancestorsize":{vsize + sum([other.entry.vsize for other in above])},'
+        f'"wtxid":"{to_display(entry.wtxid)}","chunkweight":{chunk.size},"fees":{{"base":{base},"modified":{modified},'
+        f'"ancestor":{ancestor},"descendant":{descendant},"chunk":{amount_text(chunk.fee)}}},'
+        f'"depends":{_list_text(depends)},"spentby":{_list_text(spentby)},"unbroadcast":{_TEXT[row.unbroadcast]}{last}}}'
+    )
 
 
-def describe_all(rows: Sequence[Frozen], *, bip125: bool) -> dict[str, MempoolEntryJson]:
-    """Whole clusters by txid, in the order given; on any thread."""
+def _list_text(texts: Sequence[str]) -> str:
+    return f'["{_QUOTED.join(texts)}"]' if texts else "[]"
+
+
+def describe_all(rows: Sequence[Frozen], *, bip125: bool) -> dict[str, str]:
+    """The texts of whole clusters by txid, in the order given; on any thread."""
     clusters: dict[Cluster, list[Frozen]] = {}
     for row in rows:
         if len(row.cluster.entries) > 1:
@@ -166,8 +171,17 @@ def describe_all(rows: Sequence[Frozen], *, bip125: bool) -> dict[str, MempoolEn
     return {to_display(row.entry.txid): describe(row, kin.get(row.entry, ALONE), bip125=bip125) for row in rows}
 
 
-def entry_json(node: NodeParts, entry: MempoolEntry) -> MempoolEntryJson:
+def by_txid(texts: Mapping[str, str]) -> Written:
+    """The object that has these texts under their txids, in pieces."""
+    members = [f'"{txid}":{text}' for txid, text in texts.items()]
+    pieces = [",".join(members[at : at + PIECE]).encode() for at in range(0, len(members), PIECE)]
+    commas = [b","] * (2 * len(pieces) - 1)
+    commas[::2] = pieces
+    return Written(b"{", *commas, b"}")
+
+
+def entry_text(node: NodeParts, entry: MempoolEntry) -> Written:
     """One entry as getmempoolentry tells of it."""
     members = freeze(node, entry.cluster.entries)
     row = next(row for row in members if row.entry is entry)
-    return describe(row, kin_of_cluster(members)[entry], bip125=is_enabled(node, "bip125"))
+    return Written(describe(row, kin_of_cluster(members)[entry], bip125=is_enabled(node, "bip125")).encode())

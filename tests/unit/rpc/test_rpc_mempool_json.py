@@ -14,8 +14,9 @@ from btcnode.mempool.pool import Mempool
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.jsonvalue import amount
-from btcnode.rpc.mempool_json import Frozen, describe_all
+from btcnode.rpc import mempool_json
+from btcnode.rpc.jsonvalue import amount, decode
+from btcnode.rpc.mempool_json import Frozen, by_txid, describe_all
 from btcnode.rpc.methods import mempool as methods
 from btcnode.rpc.room import Room, Ticket, working
 
@@ -51,7 +52,7 @@ def test_relatives_counts_and_fees_are_the_pools() -> None:
     pool = family_pool(rng, 120)
     for entry in rng.sample(pool.in_order(), 20):
         pool.prioritise(entry.txid, rng.randrange(-300, 3000))
-    told = describe_all(moment(pool), bip125=True)
+    told = decode(by_txid(describe_all(moment(pool), bip125=True)).text)
     assert list(told) == [to_display(entry.txid) for entry in pool.in_order()]
     assert max(described["ancestorcount"] for described in told.values()) > 5
     for entry in pool:
@@ -83,6 +84,13 @@ def test_a_moment_stays_what_it_was() -> None:
     assert describe_all(rows, bip125=False) == before
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 14, 15])
+def test_the_pieces_of_many_entries_are_one_object(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mempool_json, "PIECE", 7)
+    texts = {str(n): f'{{"n":{n}}}' for n in range(count)}
+    assert decode(by_txid(texts).text) == {str(n): {"n": n} for n in range(count)}
+
+
 def test_lists_of_a_full_mempool_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes a tenth of a second of the loop's time, of a pool of a hundred thousand."""
     under_way: list[int] = []
@@ -97,14 +105,14 @@ def test_lists_of_a_full_mempool_are_made_one_at_a_time(monkeypatch: pytest.Monk
             worst = max(worst, len(under_way))
             return self
 
-    def render(*_: object, **__: object) -> list[str]:
+    def render(*_: object) -> list[Any]:
         under_way.pop()
         return []
 
     node = SimpleNamespace(mempool=Pool([None] * (methods.MANY + 1)))
     monkeypatch.setattr(methods, "is_enabled", lambda *_: False)
     monkeypatch.setattr(methods, "freeze", lambda _, entries: entries)
-    monkeypatch.setattr(methods, "describe_all", render)
+    monkeypatch.setattr(methods, "describe_all", lambda *_, **__: dict(render()))
     monkeypatch.setattr(methods, "names", render)
 
     async def ask(room: Room, verbose: bool) -> None:
