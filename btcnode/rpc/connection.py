@@ -110,7 +110,10 @@ class Connection(asyncio.Protocol):
         self.useful_mono = self.since_mono  # of the last answer
         self.answered = False
         self.trusted = False  # a user's, who has shown a password
-        self.proven: tuple[bytes, Plan] = (b"", _NOTHING)  # the Authorization header that was right, and its plan
+        self.proven: tuple[bytes | None, Plan] = (
+            None,
+            _NOTHING,
+        )  # the Authorization header that was right, and its plan
         self._head: Head | None = None  # of the request whose body is awaited
         self._plan = _NOTHING
         self.turn = Turn(id(self), self._piece, self._end_turn)  # of the loop's time

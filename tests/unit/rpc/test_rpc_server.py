@@ -71,7 +71,7 @@ def test_a_foreign_cookie_is_left_alone(running: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "Basic AAAA", "Bearer x", "Basic " + base64.b64encode(b"a:b").decode(), "Basic !"]
+    "header", [None, "", "Basic AAAA", "Bearer x", "Basic " + base64.b64encode(b"a:b").decode(), "Basic !"]
 )
 def test_unauthorised(running: Running, header: str | None) -> None:
     begun = time.monotonic()
