@@ -615,9 +615,22 @@ class HeaderTree:
         return gone
 
     def drop_block(self, index: int) -> None:
-        """The data of one block counts as not here; what builds on it waits for it to come again."""
+        """The data of a block beside the active chain counts as not here; what builds on it waits for it again."""
+        columns, chain_tx, prev = self.columns, self.columns.chain_tx, self.columns.prev
         self._drop_data(index)
-        self._has_gaps = True
+        for candidate in [at for at in self._candidates if self.is_ancestor(index, at)]:
+            del self._candidates[candidate]
+            at = candidate
+            while at != index and chain_tx[at]:
+                chain_tx[at] = 0
+                self._dirty[at] = 1
+                waiting = self._unlinked.setdefault(prev[at], [])
+                if columns.status[at] & HAVE_DATA and at not in waiting:
+                    waiting.append(at)
+                at = prev[at]
+        chain_tx[index] = 0
+        if chain_tx[prev[index]] and not self.is_failed(prev[index]):
+            self._candidates[prev[index]] = None
 
     def _drop_data(self, index: int) -> None:
         columns = self.columns

@@ -168,6 +168,7 @@ LIMIT_OFFENCES: dict[str, Offence] = {
     "getheaders": Offence.LOCATOR_TOO_LARGE,
     "getblocks": Offence.LOCATOR_TOO_LARGE,
     "cmpctblock": Offence.COMPACT_INVALID,
+    "uproof": Offence.UTREEXO_WRONG,
     "filterload": Offence.BLOOM_TOO_LARGE,
     "filteradd": Offence.FILTER_ADD,
 }

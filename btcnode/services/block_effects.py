@@ -322,6 +322,8 @@ class BlockEffects:
     async def _find_utreexo(self, effect: ReadUtreexo) -> None:
         index, request, chain = self._utreexo, effect.request, self._chain
         payload: bytes | None = None
+        if index is not None:
+            await index.until_synced()  # who asks has heard of a block from us that the index may be about to come to
         try:
             async with self._side.turn(effect.peer_id):
                 if index is not None and self._is_here(effect.peer_id):

@@ -269,6 +269,31 @@ def test_candidates_first_received_wins() -> None:
     assert tree.best_candidate(headers_first[0]) == headers_second[1]
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_builds_on_a_dropped_block_waits_for_it(*, again: bool) -> None:
+    tree = HeaderTree(REGTEST)
+    tree.receive_block(0, 1, 0, 0)
+    chain = extend(tree, 0, 6)
+    fork = extend(tree, chain[3], 3, salt=1)
+    for index in (*chain, *fork[:2]):
+        tree.receive_block(index, 1, 0, 8 * index)
+    assert tree.best_candidate(chain[1]) == chain[5]
+    tree.drop_block(chain[2])
+    assert not any(map(tree.is_linked, (*chain[2:], *fork))) and tree.is_linked(chain[1])
+    assert not tree.has_data(chain[2]) and tree.has_data(chain[3])
+    assert tree.best_candidate(0) == tree.best_candidate(chain[1]) == chain[1]
+    if again:
+        tree.drop_block(chain[3])
+    back = tree.receive_block(chain[2], 1, 0, 8)
+    if again:
+        assert back == [chain[2]] and tree.best_candidate(chain[1]) == chain[2]
+        back += tree.receive_block(chain[3], 1, 0, 16)
+    assert sorted(back) == sorted([*chain[2:], *fork[:2]])
+    assert tree.best_candidate(chain[1]) in (chain[5], fork[1])
+    tree.receive_block(fork[2], 1, 0, 24)
+    assert tree.best_candidate(chain[1]) == fork[2]
+
+
 def test_a_failed_or_unlinked_block_is_preferred_for_later() -> None:
     tree = HeaderTree(REGTEST)
     tree.receive_block(0, 1, 0, 8)
