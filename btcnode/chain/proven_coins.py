@@ -91,7 +91,7 @@ class _Shown:
 class ProvenCoins(CoinsCache):
     """See the module. Belongs to the chain thread as its base does; ``roots_at`` may be asked from any."""
 
-    __slots__ = ("_at", "_frozen_roots", "_next", "_proofs", "_shown", "_store", "_unwritten")
+    __slots__ = ("_at", "_freezing", "_frozen_roots", "_next", "_proofs", "_shown", "_store", "_unwritten", "written")
 
     def __init__(self, store: RootsStore, proofs: ProofSource) -> None:
         self._shown = _Shown()
@@ -102,6 +102,8 @@ class ProvenCoins(CoinsCache):
         self._next: RootsAt | None = None
         self._unwritten: dict[int, RootsAt] = {}
         self._frozen_roots: dict[int, RootsAt] = {}
+        self._freezing = 0
+        self.written = 0  # height up to which the roots are on the disk: a kill costs what lies above
 
     # -- roots ---------------------------------------------------------------------------------------------------
 
@@ -115,6 +117,7 @@ class ProvenCoins(CoinsCache):
         if found is None:
             raise CorruptionError(f"the roots after block {to_display(block_hash)} are not in the database")
         self._at = found
+        self.written = height
 
     @property
     def at(self) -> RootsAt:
@@ -200,6 +203,10 @@ class ProvenCoins(CoinsCache):
         self._clean_bytes += sum(map(len, coins.values()))
         self._trim()
 
+    def set_budget(self, budget: int) -> None:
+        """As the base's, but no more than the known coins are worth."""
+        super().set_budget(min(budget, KNOWN_BUDGET))
+
     # -- coins that are known ------------------------------------------------------------------------------------
 
     def show(self, proof: CoinProof) -> None:
@@ -247,7 +254,7 @@ class ProvenCoins(CoinsCache):
         """The roots that are to be written."""
         if self._frozen_roots:
             raise RuntimeError("a batch is on its way to the database already")
-        self._frozen_roots, self._unwritten = self._unwritten, {}
+        self._frozen_roots, self._unwritten, self._freezing = self._unwritten, {}, self.at.height
         meta = {roots_key(height): roots.pack() for height, roots in self._frozen_roots.items()}
         return CoinsBatch({}, frozenset(), meta | {META_COMPACT: b""})
 
@@ -259,3 +266,4 @@ class ProvenCoins(CoinsCache):
     def flushed(self) -> None:
         """The batch is on disk."""
         self._frozen_roots = {}
+        self.written = self._freezing

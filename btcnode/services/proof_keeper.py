@@ -63,10 +63,13 @@ class ProofKeeper:
                 block_hash = self._chain.tree.hash(event.index)
                 self._files.drop(block_hash)
                 forged = not isinstance(event.error, MissingProofError)
-                log.info("block %s is not proven: %s", to_display(block_hash), event.error)
+                level = logging.INFO if forged else logging.DEBUG
+                log.log(level, "block %s is not proven: %s", to_display(block_hash), event.error)
                 self._feed(ProofRefused(event.index, str(event.error), forged))
             elif isinstance(event, Flushed):
-                self._files.drop_up_to(self._chain.driver.chainstate.active.height - KEPT_BLOCKS)
+                state = self._chain.driver.chainstate
+                written = 0 if state.proven is None else state.proven.written
+                self._files.drop_up_to(min(state.active.height, written) - KEPT_BLOCKS)
 
     async def close(self) -> None:
         """Wait for what is being written."""

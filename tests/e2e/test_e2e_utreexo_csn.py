@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,6 +180,22 @@ def test_killed_at_any_moment(tmp_path: Path, world: tuple[list[bytes], dict[Blo
         assert node.stop() == 0
         node.start()
         assert node.rpc("getutreexoroots") == told
+        assert "Traceback" not in node.output()
+
+
+def test_reindexed_without_its_proofs(
+    tmp_path: Path, world: tuple[list[bytes], dict[BlockHash, bytes], MemoryBridge]
+) -> None:
+    """Blocks that cannot be connected from the disk are fetched again, with proofs."""
+    chain, proofs, memory = world
+    with scripted(chain, proofs) as bridge, compact(tmp_path / "node", "--connect", bridge.address) as node:
+        node.start()
+        node.wait_height(len(chain))
+        assert node.stop() == 0
+        shutil.rmtree(node.net_dir / "proofs")
+        node.start("--reindex")
+        node.wait_height(len(chain))
+        assert node.rpc("getutreexoroots")["numleaves"] == memory.stump.leaves
         assert "Traceback" not in node.output()
 
 

@@ -105,7 +105,10 @@ def test_it_begins_again_where_it_was_written(world: World, *, kill: bool) -> No
     world.state.flush()
     for raw in chain[-3:]:
         world.take(raw)
+    assert world.state.proven is not None and world.state.proven.written == len(chain) - 3
     world.reopen(kill=kill)
+    assert world.state.proven is not None
+    assert world.state.proven.written == world.state.active.height == len(chain) - 3 * kill
     world.state.activate_best_chain()  # after a kill: of index records that were not written nothing is left
     if kill:
         for raw in chain[-3:]:
