@@ -34,3 +34,6 @@ class WalletError(BtcnodeError):
 
 class WalletLockedError(WalletError):
     """Private keys are needed, and the passphrase was not given."""
+
+    def __init__(self) -> None:
+        super().__init__("Error: Please enter the wallet passphrase with walletpassphrase first.")

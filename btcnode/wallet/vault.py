@@ -114,7 +114,7 @@ class Vault:
 
     def _key(self) -> bytes:
         if self._master is None:
-            raise WalletLockedError("Error: Please enter the wallet passphrase with walletpassphrase first.")
+            raise WalletLockedError
         return self._master
 
 

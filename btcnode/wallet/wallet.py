@@ -33,7 +33,6 @@ from btcnode.wallet.vault import SealedMaster, Vault
 
 UNKNOWN_TIME = (1 << 63) - 1
 NO_KEYS = "Error: Keypool ran out, please call keypoolrefill first"
-LOCKED = "Error: Please enter the wallet passphrase with walletpassphrase first."
 TYPES = tuple(OutputType)
 _PATHS = {
     OutputType.LEGACY: ("pkh(", "44h", ")"),
@@ -209,7 +208,7 @@ class Wallet:
     def check_unlocked(self) -> None:
         """Raise WalletLockedError where private keys need the passphrase first."""
         if self.vault.is_locked:
-            raise WalletLockedError(LOCKED)
+            raise WalletLockedError
 
     # -- descriptors ---------------------------------------------------------------------------------------------
 

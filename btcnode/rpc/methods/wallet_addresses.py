@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from btcnode.wallet.wallet import Wallet
 
 NO_KEYS = "Error: This wallet has no available keys"
-PURPOSES = ("send", "receive", "refund")
 
 
 @rpc("wallet")
@@ -136,6 +135,8 @@ def listlabels(
     purpose: Annotated[str | None, "Only those of addresses for this: send or receive", Hint("all")] = None,
 ) -> list[Annotated[str, Named("label"), "A label"]]:
     """All labels, or those of addresses with a purpose."""
+    from btcnode.wallet.book import PURPOSES
+
     wallet = the_wallet(node)
     if purpose and purpose not in PURPOSES:
         why = "Invalid 'purpose' argument, must be a known purpose string, typically 'send', or 'receive'."

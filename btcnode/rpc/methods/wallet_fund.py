@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
-from btcnode.rpc.declare import BY_NAME, NOTHING, AnyAmount, Bits, Coins, Default, Hex, Hint, Like, Named, Oneline, rpc
+from btcnode.rpc.declare import BY_NAME, NOTHING, Bits, Coins, Default, Hex, Like, Named, Oneline, rpc
 from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.methods.psbt import ProcessedPsbt
 from btcnode.rpc.methods.psbt_decode import PsbtText
 from btcnode.rpc.methods.rawtransactions import SignedTx
 from btcnode.rpc.spending.declared import (
     AddInputs,
-    ChangeAddress,
-    ChangePosition,
-    ChangeType,
-    IncludeUnsafe,
-    IncludeWatching,
+    AddsInputsUnlessNamed,
+    CoinOptions,
+    FeeOptions,
     InputWeight,
-    LockUnspents,
-    MaxConf,
-    MaxTxWeight,
-    MinConf,
-    OptConfTarget,
-    OptEstimateMode,
-    OptFeeRate,
-    OptReplaceable,
-    OptSolvingData,
-    SubtractFee,
+    OldNames,
+    SizeOptions,
     WeighedInputs,
 )
 from btcnode.rpc.transactions import IsWitness, LockTime, Outputs, PreviousOutputs, SighashType
@@ -34,30 +24,18 @@ from btcnode.rpc.wallets import NEEDS_PASSPHRASE, the_wallet
 from btcnode.services.parts import NodeParts
 
 EXAMPLE = "bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl"
-OldFeeRate = Annotated[AnyAmount, "Feerate in BTC/kvB", Hint("not set, fall back to wallet fee estimation")]
 
 
-class FundOptions(TypedDict):
-    """How a transaction is funded."""
-
+class _AddsInputs(TypedDict):
     add_inputs: Annotated[NotRequired[AddInputs], Default(True)]
-    include_unsafe: NotRequired[IncludeUnsafe]
-    minconf: NotRequired[MinConf]
-    maxconf: NotRequired[MaxConf]
-    changeAddress: NotRequired[ChangeAddress]
-    changePosition: NotRequired[ChangePosition]
-    change_type: NotRequired[ChangeType]
-    includeWatching: NotRequired[IncludeWatching]
-    lockUnspents: NotRequired[LockUnspents]
-    fee_rate: NotRequired[OptFeeRate]
-    feeRate: NotRequired[OldFeeRate]
-    subtractFeeFromOutputs: NotRequired[SubtractFee]
+
+
+class _InputWeights(TypedDict):
     input_weights: Annotated[NotRequired[Items[Annotated[Lenient[InputWeight], "An input"]]], "Weights of inputs"]
-    max_tx_weight: NotRequired[MaxTxWeight]
-    conf_target: NotRequired[OptConfTarget]
-    estimate_mode: NotRequired[OptEstimateMode]
-    replaceable: NotRequired[OptReplaceable]
-    solving_data: NotRequired[OptSolvingData]
+
+
+class FundOptions(_AddsInputs, CoinOptions, OldNames, _InputWeights, SizeOptions, FeeOptions):
+    """How a transaction is funded."""
 
 
 class FundedTx(TypedDict):
@@ -86,26 +64,8 @@ async def fundrawtransaction(
     return cast(FundedTx, await funding.fund_raw(node, wallet, hexstring, options, iswitness))
 
 
-class FundPsbtOptions(TypedDict):
+class FundPsbtOptions(AddsInputsUnlessNamed, CoinOptions, OldNames, SizeOptions, FeeOptions):
     """How a PSBT is funded."""
-
-    add_inputs: Annotated[NotRequired[AddInputs], Hint('false when "inputs" are specified, true otherwise')]
-    include_unsafe: NotRequired[IncludeUnsafe]
-    minconf: NotRequired[MinConf]
-    maxconf: NotRequired[MaxConf]
-    changeAddress: NotRequired[ChangeAddress]
-    changePosition: NotRequired[ChangePosition]
-    change_type: NotRequired[ChangeType]
-    includeWatching: NotRequired[IncludeWatching]
-    lockUnspents: NotRequired[LockUnspents]
-    fee_rate: NotRequired[OptFeeRate]
-    feeRate: NotRequired[OldFeeRate]
-    subtractFeeFromOutputs: NotRequired[SubtractFee]
-    max_tx_weight: NotRequired[MaxTxWeight]
-    conf_target: NotRequired[OptConfTarget]
-    estimate_mode: NotRequired[OptEstimateMode]
-    replaceable: NotRequired[OptReplaceable]
-    solving_data: NotRequired[OptSolvingData]
 
 
 class FundedPsbt(TypedDict):

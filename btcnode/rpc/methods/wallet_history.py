@@ -18,7 +18,7 @@ from btcnode.rpc.decode import InputJson, OutputJson, TxHead, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import fork_height, is_active, parse_hash, parse_hex
-from btcnode.rpc.methods.wallet_coins import OLD_WATCHONLY, ImmatureToo, parent_texts
+from btcnode.rpc.methods.wallet_coins import OLD_WATCHONLY, ImmatureToo, MinConf, parent_texts
 from btcnode.rpc.room import make_room
 from btcnode.rpc.transactions import MAX_REPLACEABLE_SEQUENCE, decode_transaction
 from btcnode.rpc.wallets import (
@@ -483,9 +483,6 @@ class ReceivedByAddress(TypedDict):
     confirmations: Annotated[int, "Confirmations of the newest transaction"]
     label: Annotated[str, "Its label"]
     txids: Annotated[list[Annotated[Hex, Named("txid"), "Txid"]], "The transactions"]
-
-
-MinConf = Annotated[int, "Confirmations that a transaction must have to count"]
 
 
 @rpc("wallet", examples=((), (6, True)), heavy=True)

@@ -23,24 +23,22 @@ from btcnode.rpc.declare import (
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.spending.declared import (
-    AddInputs,
+    AddsInputsUnlessNamed,
+    ChangeAddress,
     ChangePosition,
     ChangeType,
+    CoinOptions,
     ConfTarget,
     EstimateMode,
+    FeeOptions,
     FeeRate,
-    IncludeUnsafe,
     IncludeWatching,
     LockUnspents,
     MaxConf,
-    MaxTxWeight,
     MinConf,
-    OptConfTarget,
-    OptEstimateMode,
     OptFeeRate,
-    OptReplaceable,
-    OptSolvingData,
     Replaceable,
+    SizeOptions,
     SubtractFee,
     WeighedInputs,
 )
@@ -140,29 +138,28 @@ WantsPsbt = Annotated[bool, "Whether a PSBT is returned in any case, and nothing
 OptLockTime = Annotated[int, "Lock time", Hint("locktime close to block height to prevent fee sniping")]
 
 
-class SendOptions(TypedDict):
-    """How to send."""
-
-    add_inputs: Annotated[NotRequired[AddInputs], Hint('false when "inputs" are specified, true otherwise')]
-    include_unsafe: NotRequired[IncludeUnsafe]
-    minconf: NotRequired[MinConf]
-    maxconf: NotRequired[MaxConf]
+class _ChangeAndInputs(TypedDict):
     add_to_wallet: NotRequired[AddToWallet]
-    change_address: Annotated[NotRequired[str], "Address for the change", Hint("automatic")]
+    change_address: NotRequired[ChangeAddress]
     change_position: NotRequired[ChangePosition]
     change_type: NotRequired[ChangeType]
     fee_rate: NotRequired[OptFeeRate]
     include_watching: NotRequired[IncludeWatching]
     inputs: Annotated[NotRequired[WeighedInputs], "The inputs, instead of those that would be chosen", Default([])]
+
+
+class _Ending(TypedDict):
     locktime: NotRequired[OptLockTime]
     lock_unspents: NotRequired[LockUnspents]
     psbt: NotRequired[WantsPsbt]
+
+
+class _Payers(TypedDict):
     subtract_fee_from_outputs: NotRequired[SubtractFee]
-    max_tx_weight: NotRequired[MaxTxWeight]
-    conf_target: NotRequired[OptConfTarget]
-    estimate_mode: NotRequired[OptEstimateMode]
-    replaceable: NotRequired[OptReplaceable]
-    solving_data: NotRequired[OptSolvingData]
+
+
+class SendOptions(AddsInputsUnlessNamed, CoinOptions, _ChangeAndInputs, _Ending, _Payers, SizeOptions, FeeOptions):
+    """How to send."""
 
 
 class SentOrNot(TypedDict):
@@ -192,28 +189,26 @@ async def send(
     return cast(SentOrNot, await sending.send(node, wallet, outputs, fees, options.sent, version))
 
 
-class SendAllOptions(TypedDict):
-    """How to send all."""
-
+class _AllInputs(TypedDict):
     add_to_wallet: NotRequired[AddToWallet]
     fee_rate: NotRequired[OptFeeRate]
     include_watching: NotRequired[IncludeWatching]
     inputs: Annotated[
         NotRequired[Inputs], "Exactly these inputs; not together with send_max, minconf and maxconf", Default([])
     ]
-    locktime: NotRequired[OptLockTime]
-    lock_unspents: NotRequired[LockUnspents]
-    psbt: NotRequired[WantsPsbt]
+
+
+class _Which(TypedDict):
     send_max: Annotated[
         NotRequired[bool], "Whether coins that cost more than they are worth stay behind", Default(False)
     ]
     minconf: NotRequired[MinConf]
     maxconf: NotRequired[MaxConf]
     version: Annotated[NotRequired[int], "Version of the transaction", Default(2)]
-    conf_target: NotRequired[OptConfTarget]
-    estimate_mode: NotRequired[OptEstimateMode]
-    replaceable: NotRequired[OptReplaceable]
-    solving_data: NotRequired[OptSolvingData]
+
+
+class SendAllOptions(_AllInputs, _Ending, _Which, FeeOptions):
+    """How to send all."""
 
 
 @rpc("wallet", examples=(([EXAMPLE], None, "unset", 1.1), ([EXAMPLE, {EXAMPLE: 0.25}],)))

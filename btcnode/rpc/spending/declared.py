@@ -84,3 +84,46 @@ OptReplaceable = Annotated[bool, "Whether it signals that it may be replaced (BI
 OptSolvingData = Annotated[
     Lenient[SolvingData], "Keys and scripts of inputs that are not the wallet's, to estimate their size"
 ]
+OldFeeRate = Annotated[AnyAmount, "Feerate in BTC/kvB", Hint("not set, fall back to wallet fee estimation")]
+
+
+class AddsInputsUnlessNamed(TypedDict):
+    """Whether coins are added."""
+
+    add_inputs: Annotated[NotRequired[AddInputs], Hint('false when "inputs" are specified, true otherwise')]
+
+
+class CoinOptions(TypedDict):
+    """Which coins may be added."""
+
+    include_unsafe: NotRequired[IncludeUnsafe]
+    minconf: NotRequired[MinConf]
+    maxconf: NotRequired[MaxConf]
+
+
+class OldNames(TypedDict):
+    """Choices of methods that return what they have funded, by the older names of some."""
+
+    changeAddress: NotRequired[ChangeAddress]
+    changePosition: NotRequired[ChangePosition]
+    change_type: NotRequired[ChangeType]
+    includeWatching: NotRequired[IncludeWatching]
+    lockUnspents: NotRequired[LockUnspents]
+    fee_rate: NotRequired[OptFeeRate]
+    feeRate: NotRequired[OldFeeRate]
+    subtractFeeFromOutputs: NotRequired[SubtractFee]
+
+
+class SizeOptions(TypedDict):
+    """How large the transaction may become."""
+
+    max_tx_weight: NotRequired[MaxTxWeight]
+
+
+class FeeOptions(TypedDict):
+    """What decides about the fee, apart from a feerate."""
+
+    conf_target: NotRequired[OptConfTarget]
+    estimate_mode: NotRequired[OptEstimateMode]
+    replaceable: NotRequired[OptReplaceable]
+    solving_data: NotRequired[OptSolvingData]

@@ -9,8 +9,8 @@ from btcnode.descriptors.descriptor import OutputType
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
+from btcnode.wallet.coins import MAX_DEPTH
 
-MAX_DEPTH = 9_999_999
 DEFAULT_VERSION = 2
 
 
