@@ -230,6 +230,13 @@ class DescriptorKeys:
         """The (first) script at a position, where it is derived."""
         return self._first_scripts.get(pos)
 
+    def makes(self, pos: int, secrets: SigningProvider) -> bool:
+        """Whether the keys make the scripts that are known of a position, which were read from disk perhaps."""
+        found = self.descriptor.expand(pos, secrets, SigningProvider())
+        if not found or found[0] != self._first_scripts.get(pos):
+            return False
+        return all(self.positions.get(script) == pos for script in found)
+
     def update(self, *, created: int, start: int, end: int, next_index: int) -> None:
         """Take the range of another import of the same descriptor."""
         if start < self.start:

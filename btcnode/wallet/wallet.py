@@ -7,6 +7,7 @@ which is for who answers a user (``services/wallets.py``).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from os import urandom
@@ -30,6 +31,8 @@ from btcnode.wallet.journal import Journal
 from btcnode.wallet.ledger import Ledger
 from btcnode.wallet.states import WalletTx
 from btcnode.wallet.vault import SealedMaster, Vault
+
+log = logging.getLogger("btcnode.wallet")
 
 UNKNOWN_TIME = (1 << 63) - 1
 NO_KEYS = "Error: Keypool ran out, please call keypoolrefill first"
@@ -315,6 +318,11 @@ class Wallet:
         script = keys.script_at(keys.next_index)
         if script is None or keys.next_index >= keys.end:
             raise WalletError(NO_KEYS, Trouble.KEYPOOL)
+        if not keys.makes(keys.next_index, keys.open_secrets(self.vault)):
+            log.error(
+                "[%s] The keys of %s do not make the script of position %d", self.shown_name, keys, keys.next_index
+            )
+            raise WalletError("Error: The wallet's file is damaged: its keys do not make the address that stands there")
         keys.next_index += 1
         keys.note()
         return keys, script

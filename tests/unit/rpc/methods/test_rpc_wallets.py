@@ -13,6 +13,7 @@ import pytest
 
 from btcnode.errors import StorageError
 from btcnode.rpc.errors import RpcError
+from btcnode.wallet.descriptor_keys import DescriptorKeys
 from btcnode.wallet.sqlite_store import WalletStore
 from tests.lib.node_parts import START, regtest_config
 from tests.unit.conftest import Running
@@ -350,3 +351,21 @@ def test_who_loads_a_wallet_is_warned_of_high_fees(tmp_path: Path) -> None:
         assert node.call("loadwallet", "w") == {"name": "w", "warnings": expected}
     finally:
         node.close()
+
+
+def test_no_address_is_given_out_that_the_keys_do_not_make(lab: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.call("createwallet", "w")
+    lab.call("unloadwallet", "w")
+    load = DescriptorKeys.load_position
+
+    def strange(self: DescriptorKeys, pos: int, scripts: bytes, pubkeys: bytes) -> None:
+        is_it = pos == 1 and "wpkh(" in self.descriptor.text()
+        load(self, pos, b"\x16\x00\x14" + bytes(20) if is_it else scripts, pubkeys)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DescriptorKeys, "load_position", strange)
+        assert lab.call("loadwallet", "w") == {"name": "w"}
+    assert lab.call("getnewaddress", "", "bech32").startswith("bcrt1q")
+    damaged = "Error: The wallet's file is damaged: its keys do not make the address that stands there"
+    assert lab.call("getnewaddress", "", "bech32") == error(-4, damaged)
+    assert lab.call("getnewaddress", "", "bech32m").startswith("bcrt1p")
