@@ -36,12 +36,16 @@ log = logging.getLogger("btcnode.wallet")
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A transaction that is not committed yet; ``change_place`` is the number of its change output, None for none."""
+    """A transaction that is not committed yet; ``change_place`` is the number of its change output, None for none.
+
+    ``chosen`` are the outpoints of the coins that nobody has named.
+    """
 
     tx: Tx
     fee: int
     change_place: int | None
     reason: FeeReason
+    chosen: frozenset[bytes]
 
 
 async def beside_if(large: bool, work: Callable[[], T]) -> T:
@@ -108,7 +112,7 @@ async def create_transaction(
         if plan.reserved is not None:
             wallet.give_back(plan.reserved)
         raise
-    return Created(tx, built.fee, built.change_place, plan.rate.reason)
+    return Created(tx, built.fee, built.change_place, plan.rate.reason, frozenset(tx.prevouts) - control.presets.keys())
 
 
 async def fund_transaction(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from btcnode.errors import StorageError
 from btcnode.mempool.rejection import Rejection
@@ -16,7 +16,8 @@ from btcnode.services.transactions import Transactions
 from btcnode.services.wallet_chain import ChainFollower
 from btcnode.services.wallet_disk import WalletDisk
 from btcnode.services.wallet_tasks import SideTasks
-from btcnode.wallet.states import INACTIVE
+from btcnode.wallet.errors import WalletError
+from btcnode.wallet.states import INACTIVE, WalletTx
 from btcnode.wallet.wallet import Wallet
 
 RESEND_EVERY = 60.0  # seconds between two looks whether it is time
@@ -49,17 +50,31 @@ class Broadcast:
         self._begun = False
         self._next_resend = 0.0
 
-    async def commit(self, wallet: Wallet, tx: Tx, notes: dict[str, str]) -> str:
+    async def commit(
+        self,
+        wallet: Wallet,
+        tx: Tx,
+        notes: dict[str, str],
+        *,
+        chosen: Collection[bytes] = (),
+        replaces: bytes | None = None,
+    ) -> str:
         """Enter a transaction that the wallet has made; once that is on disk, broadcast it.
 
         Returns why the mempool does not take it, empty if it does or the wallet does not broadcast.
-        Raises StorageError.
+        ``chosen``: outpoints of coins that the wallet itself has chosen, some time ago: raises WalletError where one
+        was spent since. ``replaces``: the txid of one of its own whose place it takes. Raises StorageError.
         """
-        entry = wallet.ledger.add(tx, INACTIVE, wallet.now(), notes=notes)
+        ledger = wallet.ledger
+        if any(map(ledger.is_spent, chosen)):
+            raise WalletError("A coin that was chosen for the transaction was spent meanwhile. Please try again.")
+        if replaces is not None:
+            ledger.mark_replaced(replaces, tx.txid)
+        entry = ledger.add(tx, INACTIVE, wallet.now(), notes=notes)
         try:
             await self._disk.save(wallet)
         except StorageError:
-            wallet.ledger.abandon(entry)  # whoever is told of an error pays again
+            ledger.abandon(entry)  # whoever is told of an error pays again
             raise
         if not wallet.options.walletbroadcast:
             return ""
@@ -89,13 +104,11 @@ class Broadcast:
         if not wallet.options.walletbroadcast:
             return 0
         count = 0
+        latest = None if force else self._follower.block_time - RESEND_AGE
         for entry in wallet.ledger.in_order():
-            if not entry.is_unconfirmed or entry.is_coinbase:
-                continue
-            if not force and entry.received > self._follower.block_time - RESEND_AGE:
-                continue
-            if wallet.ledger.depth(entry) == 0 and not await self._submit(entry.tx, relay=relay):
-                count += 1
+            async with wallet.turn:  # nobody gives up what is on its way into the mempool
+                if _may_be_sent(wallet, entry, latest) and not await self._submit(entry.tx, relay=relay):
+                    count += 1
         if count:
             log.info("[%s] ResubmitWalletTransactions: resubmit %d unconfirmed transactions", wallet.shown_name, count)
         return count
@@ -128,6 +141,13 @@ class Broadcast:
         self._next_resend = now + _next_resend()
         for wallet in list(self._loaded.values()):
             await self.resubmit(wallet, relay=True, force=False)
+
+
+def _may_be_sent(wallet: Wallet, entry: WalletTx, latest: int | None) -> bool:
+    """Whether a transaction, as it is now, waits for a block and is not younger than ``latest`` (Unix time)."""
+    if wallet.ledger.transactions.get(entry.txid) is not entry or not entry.is_unconfirmed or entry.is_coinbase:
+        return False
+    return (latest is None or entry.received <= latest) and wallet.ledger.depth(entry) == 0
 
 
 def _next_resend() -> float:

@@ -323,12 +323,12 @@ class Ledger:
 
     def _abandon_with_descendants(self, entry: WalletTx) -> None:
         """A coinbase without its block, and whatever spends from it."""
-        todo = [entry]
-        while todo:
-            now = todo.pop()
-            self._set_state(now, ABANDONED)
-            for outpoint in outpoints_of(now.tx):
-                todo += [self.transactions[txid] for txid in self.spends.get(outpoint, ())]
+
+        def update(found: WalletTx) -> bool:
+            self._set_state(found, ABANDONED)
+            return True
+
+        self._spread(entry.txid, update)
 
     def can_be_abandoned(self, entry: WalletTx) -> bool:
         """Whether it is nowhere but here, and not given up."""

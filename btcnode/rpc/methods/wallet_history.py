@@ -376,14 +376,15 @@ def gettransaction(
 @rpc("wallet", examples=(("1075db55d416d3ca199f55b6084e2115b9345e16c5cf302fc80e9d5fbf5d48d",),))
 async def abandontransaction(node: NodeParts, txid: Annotated[Hex, "Its id"]) -> None:
     """Give up a transaction that is in no block and not in the mempool, and what depends on it: its coins are free."""
-    wallet = the_wallet(node)
-    entry = wallet.ledger.transactions.get(parse_hash(txid, "txid"))
-    if entry is None:
-        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, NO_TX)
-    if not wallet.ledger.abandon(entry):
-        raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Transaction not eligible for abandonment")
-    with wallet_errors():
-        await wallets_of(node).disk.save(wallet)
+    wallet, wanted = the_wallet(node), parse_hash(txid, "txid")
+    async with wallet.turn:  # none that is being offered to the mempool at the moment
+        entry = wallet.ledger.transactions.get(wanted)
+        if entry is None:
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, NO_TX)
+        if not wallet.ledger.abandon(entry):
+            raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Transaction not eligible for abandonment")
+        with wallet_errors():
+            await wallets_of(node).disk.save(wallet)
 
 
 @rpc("wallet", examples=(("rawtransaction", "txoutproof"),))

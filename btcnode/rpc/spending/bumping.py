@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from btcnode.descriptors import psbt_roles
@@ -102,7 +103,7 @@ async def _replace(
             await wallets_of(node).disk.save(wallet)
     else:
         tx = await _signed(node, wallet, created.tx)
-        await _commit(node, wallet, txid, tx)
+        await _commit(node, wallet, txid, tx, created.chosen)
         result = {"txid": to_display(tx.txid)}
     return {**result, "origfee": amount(found.old_fee), "fee": amount(created.fee), "errors": []}
 
@@ -137,7 +138,7 @@ async def _signed(node: NodeParts, wallet: Wallet, tx: Tx) -> Tx:
         raise RpcError(RpcCode.WALLET_ERROR, "Can't sign transaction.") from None
 
 
-async def _commit(node: NodeParts, wallet: Wallet, old: bytes, tx: Tx) -> None:
+async def _commit(node: NodeParts, wallet: Wallet, old: bytes, tx: Tx, chosen: Collection[bytes]) -> None:
     """Keep the replacement and that it is one, at once; then broadcast it. Raises RpcError."""
     entry = wallet.ledger.transactions.get(old)
     try:
@@ -147,6 +148,5 @@ async def _commit(node: NodeParts, wallet: Wallet, old: bytes, tx: Tx) -> None:
     except CannotBump as error:
         raise RpcError(RpcCode.WALLET_ERROR, str(error)) from None
     notes = {**entry.notes, "replaces_txid": to_display(old)}
-    wallet.ledger.mark_replaced(old, tx.txid)
     with wallet_errors():
-        await wallets_of(node).broadcast.commit(wallet, tx, notes)
+        await wallets_of(node).broadcast.commit(wallet, tx, notes, chosen=chosen, replaces=old)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any
@@ -90,7 +90,7 @@ async def send_money(
         except WalletError as error:
             raise RpcError(RpcCode.INSUFFICIENT_FUNDS, str(error)) from None
         with wallet_errors():
-            await wallets_of(node).broadcast.commit(wallet, created.tx, notes)
+            await wallets_of(node).broadcast.commit(wallet, created.tx, notes, chosen=created.chosen)
     return created
 
 
@@ -122,7 +122,7 @@ async def send(
     options = with_input_weights(options.get("inputs"), options)
     async with wallet.turn:
         created = await fund(node, wallet, tx, recipients, options, control, override=False)
-        return await _finish(node, wallet, options, created.tx)
+        return await _finish(node, wallet, options, created.tx, created.chosen)
 
 
 async def fund(
@@ -153,7 +153,7 @@ async def fund(
             await wallets_of(node).disk.save(wallet)
 
 
-async def _finish(node: NodeParts, wallet: Wallet, options: Raw, tx: Tx) -> dict[str, Any]:
+async def _finish(node: NodeParts, wallet: Wallet, options: Raw, tx: Tx, chosen: Collection[bytes]) -> dict[str, Any]:
     """Sign as far as possible; broadcast what is complete, unless the user wants to see it. Raises RpcError."""
     untouched = all(sequence in (NOT_REPLACEABLE, REPLACEABLE) for sequence in tx.sequences)
     lock_time = tx.lock_time
@@ -174,7 +174,7 @@ async def _finish(node: NodeParts, wallet: Wallet, options: Raw, tx: Tx) -> dict
         result["txid"] = to_display(signed.txid)
         if keep and not wants_psbt:
             with wallet_errors():
-                await wallets_of(node).broadcast.commit(wallet, signed, {})
+                await wallets_of(node).broadcast.commit(wallet, signed, {}, chosen=chosen)
         else:
             result["hex"] = signed.raw.hex()
     result["complete"] = complete
@@ -283,7 +283,7 @@ async def send_all(
         if flag(options, "lock_unspents", False):
             for outpoint in tx.prevouts:
                 wallet.ledger.lock_coin(outpoint)
-        return await _finish(node, wallet, options, tx)
+        return await _finish(node, wallet, options, tx, () if "inputs" in options else tx.prevouts)
 
 
 def _rate(node: NodeParts, wallet: Wallet, control: CoinControl) -> int:

@@ -241,3 +241,15 @@ def test_a_transaction_comes_back_from_its_row(state: State) -> None:
         and found.tx.raw == entry.tx.raw
     )
     assert (found.received, found.smart_time, found.position, found.notes) == (5, 6, 7, {"to": "you"})
+
+
+def test_a_coinbase_that_is_lost_is_given_up_with_whatever_spends_it_each_once(bench: Bench) -> None:
+    """Each transaction spends both outputs of the one before: there are 2^60 ways from the first to the last."""
+    coinbase = pay((1000, MINE), (1000, MINE), spends=(b"\0" * 32 + b"\xff" * 4,))
+    bench.mine(coinbase)
+    last = coinbase
+    for n in range(60):
+        last = pay((900 - n, MINE), (900 - n, CHANGE), spends=(out(last), out(last, 1)))
+        bench.ledger.add(last, INACTIVE, NOW)
+    bench.ledger.add(coinbase, INACTIVE, NOW)
+    assert bench.state(coinbase) == bench.state(last) == ABANDONED

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from btcnode.primitives.tx import Tx
+from btcnode.rpc.errors import RpcError
+from btcnode.services.wallet_broadcast import Broadcast
+from btcnode.wallet.states import INACTIVE
+from btcnode.wallet.wallet import Wallet
 from tests.lib.node_parts import regtest_config
 from tests.unit.conftest import Running
 
@@ -263,3 +269,54 @@ def test_what_was_sent_is_on_disk_before_it_is_broadcast(lab: Running, monkeypat
     lab.call("bumpfee", first)
     lab.call("send", {OTHER: 1})
     assert seen == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("sendtoaddress", (OTHER, 1)),
+        ("sendmany", ("", {OTHER: 1})),
+        ("send", ({OTHER: 1},)),
+        ("sendall", ([OTHER],)),
+    ],
+)
+def test_a_coin_that_was_spent_while_the_transaction_was_made_is_not_spent_again(
+    lab: Running, monkeypatch: pytest.MonkeyPatch, method: str, params: tuple[Any, ...]
+) -> None:
+    commit = Broadcast.commit
+
+    async def late(self: Broadcast, wallet: Wallet, tx: Tx, *rest: Any, **more: Any) -> str:
+        other = Tx(tx.version, tx.prevouts, tx.script_sigs, tx.sequences, tx.txouts, tx.witnesses, tx.lock_time + 1)
+        wallet.ledger.add(other, INACTIVE, wallet.now())
+        return await commit(self, wallet, tx, *rest, **more)
+
+    monkeypatch.setattr(Broadcast, "commit", late)
+    why = "A coin that was chosen for the transaction was spent meanwhile. Please try again."
+    assert lab.call(method, *params) == error(-4, why)
+    assert lab.call("getrawmempool") == []
+    assert len(lab.call("listtransactions", "*", 100)) < 10  # of the two only the other one is there
+
+
+def test_a_coin_that_the_user_names_is_spent_in_any_case(lab: Running) -> None:
+    coin = lab.call("listunspent")[0]
+    named = {"inputs": [{"txid": coin["txid"], "vout": coin["vout"]}]}
+    first = lab.call("send", {OTHER: 1}, None, "unset", 2, named)["txid"]
+    assert lab.call("getrawmempool") == [first]
+    second = lab.call("send", {OTHER: 1}, None, "unset", 20, named)["txid"]
+    assert lab.call("getrawmempool") == [second]
+
+
+def test_nothing_is_given_up_while_it_is_offered_to_the_mempool(lab: Running) -> None:
+    txid = txid_of(lab.call("sendtoaddress", OTHER, 1))
+    assert lab.parts.wallets is not None
+    wallet = lab.parts.wallets.loaded["w"]
+
+    async def during() -> bool:
+        async with wallet.turn:
+            asking = asyncio.ensure_future(lab.table.call_async(lab.table.find("abandontransaction"), [txid]))
+            done, _ = await asyncio.wait([asking], timeout=0.2)
+        with pytest.raises(RpcError, match="not eligible for abandonment"):
+            await asking
+        return bool(done)
+
+    assert lab.do(during()) is False
