@@ -81,6 +81,7 @@ ARGUMENTS = {
     "loadwallet": "text:filename json:load_on_startup",
     "lockunspent": "json:unlock json:transactions json:persistent",
     "logging": "json:include json:exclude",
+    "migratewallet": "text:wallet_name text:passphrase",
     "mockscheduler": "json:delta_time",
     "prioritisetransaction": "txid json:dummy json:fee_delta",
     "proveutreexocoins": "json:outputs blockhash",

@@ -1360,6 +1360,12 @@ class LoadedSet(TypedDict):
     base_height: int
     path: str
 
+class MigratedWallet(TypedDict):
+    wallet_name: str
+    watchonly_name: NotRequired[str]
+    solvables_name: NotRequired[str]
+    backup_path: str
+
 class CoinOfProof(TypedDict):
     txid: str
     vout: int
@@ -1880,6 +1886,11 @@ class NodeRpc:
         excluded ones off; "all" means every one.
         The valid logging categories are: addrman, bench, blockstorage, cmpctblock, coindb, estimatefee, http, i2p, ipc, kernel, leveldb, libevent, mempool, mempoolrej, net, privatebroadcast, proxy, prune, qt, rand, reindex, rpc, scan, selectcoins, tor, txpackages, txreconciliation, validation, walletdb, zmq
         """
+    async def migratewallet(self, wallet_name: str | None = ..., passphrase: str | None = ...) -> MigratedWallet:
+        """Always an error: there are only descriptor wallets here, and those of earlier formats cannot be read.
+        
+        Bitcoin Core makes descriptor wallets of legacy ones: by listdescriptors there and importdescriptors here they come.
+        """
     async def mockscheduler(self, delta_time: int) -> None:
         """Let the slow timers run ahead, in tests."""
     async def ping(self) -> None:
@@ -1917,11 +1928,11 @@ class NodeRpc:
     async def sendall(self, recipients: Sequence[str | Mapping[str, Any]], conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., options: Mapping[str, Any] | None = ...) -> SentOrNot:
         """Spend all coins that are confirmed or own change, or those named, and leave nothing."""
     @overload
-    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: Literal[False, None] = ...) -> str: ...
+    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: float | None = ..., comment: str | None = ..., subtractfeefrom: Sequence[Any] | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: Literal[False, None] = ...) -> str: ...
     @overload
-    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., *, verbose: Literal[True]) -> SentTx: ...
+    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: float | None = ..., comment: str | None = ..., subtractfeefrom: Sequence[Any] | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., *, verbose: Literal[True]) -> SentTx: ...
     @overload
-    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: bool | None = ...) -> str | SentTx:
+    async def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: float | None = ..., comment: str | None = ..., subtractfeefrom: Sequence[Any] | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: bool | None = ...) -> str | SentTx:
         """Pay to several addresses with one transaction.
         Of an encrypted wallet walletpassphrase must have been called before.
         """
@@ -2352,6 +2363,11 @@ class SyncNodeRpc:
         excluded ones off; "all" means every one.
         The valid logging categories are: addrman, bench, blockstorage, cmpctblock, coindb, estimatefee, http, i2p, ipc, kernel, leveldb, libevent, mempool, mempoolrej, net, privatebroadcast, proxy, prune, qt, rand, reindex, rpc, scan, selectcoins, tor, txpackages, txreconciliation, validation, walletdb, zmq
         """
+    def migratewallet(self, wallet_name: str | None = ..., passphrase: str | None = ...) -> MigratedWallet:
+        """Always an error: there are only descriptor wallets here, and those of earlier formats cannot be read.
+        
+        Bitcoin Core makes descriptor wallets of legacy ones: by listdescriptors there and importdescriptors here they come.
+        """
     def mockscheduler(self, delta_time: int) -> None:
         """Let the slow timers run ahead, in tests."""
     def ping(self) -> None:
@@ -2389,11 +2405,11 @@ class SyncNodeRpc:
     def sendall(self, recipients: Sequence[str | Mapping[str, Any]], conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., options: Mapping[str, Any] | None = ...) -> SentOrNot:
         """Spend all coins that are confirmed or own change, or those named, and leave nothing."""
     @overload
-    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: Literal[False, None] = ...) -> str: ...
+    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: float | None = ..., comment: str | None = ..., subtractfeefrom: Sequence[Any] | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: Literal[False, None] = ...) -> str: ...
     @overload
-    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., *, verbose: Literal[True]) -> SentTx: ...
+    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: float | None = ..., comment: str | None = ..., subtractfeefrom: Sequence[Any] | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., *, verbose: Literal[True]) -> SentTx: ...
     @overload
-    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: int | None = ..., comment: str | None = ..., subtractfeefrom: Any = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: bool | None = ...) -> str | SentTx:
+    def sendmany(self, dummy: str | None, amounts: Mapping[str, Any], minconf: float | None = ..., comment: str | None = ..., subtractfeefrom: Sequence[Any] | None = ..., replaceable: bool | None = ..., conf_target: float | None = ..., estimate_mode: str | None = ..., fee_rate: Amount | None = ..., verbose: bool | None = ...) -> str | SentTx:
         """Pay to several addresses with one transaction.
         Of an encrypted wallet walletpassphrase must have been called before.
         """

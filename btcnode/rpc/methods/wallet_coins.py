@@ -10,7 +10,7 @@ from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.hashes import ripemd160, to_display
 from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.declare import BY_NAME as BY_NAME
-from btcnode.rpc.declare import NOTHING, AnyAmount, Coins, Default, Hex, Hint, Named, Oneline, rpc
+from btcnode.rpc.declare import NOTHING, AnyAmount, Bits, Coins, Default, Hex, Hint, Named, Oneline, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Checked, Items, Strict
 from btcnode.rpc.jsonvalue import amount
@@ -217,7 +217,7 @@ class UnspentOptions(TypedDict):
 
     minimumAmount: Annotated[AnyAmount, "Least value of each", Default("0.00")]
     maximumAmount: Annotated[NotRequired[AnyAmount], "Most value of each", Hint("unlimited")]
-    maximumCount: Annotated[NotRequired[int], "How many at most", Hint("unlimited")]
+    maximumCount: Annotated[NotRequired[int], "How many at most", Hint("unlimited"), Bits(64)]
     minimumSumAmount: Annotated[NotRequired[AnyAmount], "Stop at this sum", Hint("unlimited")]
     include_immature_coinbase: Annotated[bool, "Also coinbases that cannot be spent yet", Default(False)]
 

@@ -169,6 +169,8 @@ async def _import(node: NodeParts, wallet: Wallet, given: ImportRequest, stamp: 
     try:
         await _take_in(node, wallet, given, stamp, warnings)
     except RpcError as error:
+        if error.code in (RpcCode.TYPE_ERROR, RpcCode.MISC_ERROR):  # a wrong type ends the whole call, as in Core
+            raise
         result = {"success": False, "error": {"code": error.code, "message": error.message}}
     return {**result, "warnings": warnings} if warnings else result
 

@@ -261,5 +261,38 @@ async def restorewallet(
     load_on_startup: LoadOnStartup = None,
 ) -> LoadedWallet:
     """Load a copy of a wallet under a name that is free."""
+    if wallet_name and not backup_file:
+        raise RpcError(RpcCode.INVALID_PARAMETER, "Backup file does not exist")
     with wallet_errors():
         return _loaded(wallet_name, await wallets_of(node).restore(wallet_name, Path(backup_file), load_on_startup))
+
+
+class MigratedWallet(TypedDict):
+    """A wallet that was made of an older one."""
+
+    wallet_name: Annotated[str, "Its name"]
+    watchonly_name: Annotated[NotRequired[str], "Name of the one with scripts that were only watched"]
+    solvables_name: Annotated[NotRequired[str], "Name of the one with scripts that were not watched either"]
+    backup_path: Annotated[str, "The copy of the older one"]
+
+
+@rpc("wallet", examples=((),))
+async def migratewallet(
+    node: NodeParts,
+    wallet_name: Annotated[
+        str | None, "Its name; the same as in the path, where both are given", Hint("that of the path"), MAY_HOLD_EQUALS
+    ] = None,
+    passphrase: Annotated[str | None, "Its passphrase", MAY_HOLD_EQUALS] = None,
+) -> MigratedWallet:
+    """Always an error: there are only descriptor wallets here, and those of earlier formats cannot be read.
+
+    Bitcoin Core makes descriptor wallets of legacy ones: by listdescriptors there and importdescriptors here they come.
+    """
+    from btcnode.wallet.errors import WalletError
+
+    name = named_wallet(wallet_name)
+    try:
+        why = await wallets_of(node).why_not_migrated(name)
+    except WalletError as error:
+        why = str(error)
+    raise RpcError(RpcCode.WALLET_ERROR, why)

@@ -10,6 +10,7 @@ from btcnode.rpc.declare import (
     MUST,
     NOTHING,
     AnyAmount,
+    AnyNumber,
     Bits,
     Default,
     Hex,
@@ -104,12 +105,11 @@ async def sendmany(
     amounts: Annotated[
         dict[str, Annotated[AnyAmount, Named("address"), "Amount in BTC", MUST]], "Addresses and amounts"
     ],
-    minconf: Annotated[int | None, "Without effect"] = None,
+    minconf: Annotated[AnyNumber | None, "Without effect"] = None,
     comment: Annotated[str | None, "What it is for, kept in the wallet only"] = None,
     subtractfeefrom: Annotated[
-        Any,
+        Items[Annotated[Any, Named("address"), "An address", Like(str)]] | None,
         "Addresses whose recipients pay the fee, to equal parts; none: the sender pays it",
-        Like(Items[Annotated[str, Named("address"), "An address"]]),
     ] = None,
     replaceable: Replaceable = None,
     conf_target: ConfTarget = None,
@@ -127,7 +127,7 @@ async def sendmany(
     notes = {"comment": comment} if comment else {}
     control = CoinControl(replaceable=replaceable)
     options.set_fee(node, control, conf_target, estimate_mode, fee_rate)
-    recipients = sending.payments(node, amounts, subtractfeefrom)
+    recipients = sending.payments(node, amounts, None if subtractfeefrom is None else list(subtractfeefrom))
     created = await sending.send_money(node, wallet, recipients, control, notes)
     txid = to_display(created.tx.txid)
     return {"txid": txid, "fee_reason": created.reason.value} if verbose else txid

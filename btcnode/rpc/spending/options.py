@@ -156,7 +156,9 @@ def avoid_reuse(wallet: Wallet, wanted: bool | None) -> bool:
 def fee_payers(given: Any, names: Sequence[str]) -> set[int]:
     """The places of those that pay the fee, given by number or name; raises RpcError."""
     found: set[int] = set()
-    for item in () if given is None else expect(given, "array"):
+    if given is not None and type_name(given) not in ("array", "object"):
+        raise RpcError(RpcCode.MISC_ERROR, "JSON value is not an object or array as expected")
+    for item in given.values() if isinstance(given, dict) else given or ():
         what = "Invalid parameter 'subtract fee from output', "
         if type_name(item) == "string":
             if item not in names:

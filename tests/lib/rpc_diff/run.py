@@ -27,6 +27,7 @@ from . import (
     script_cases,
     signing_cases,
     spellings,
+    wallets,
 )
 from .asking import SHOWN, Asker, Example, Plan, Report
 from .assumed import AssumedWorld, write_set
@@ -95,6 +96,7 @@ ALONE: dict[str, Callable[[Callable[[], list[Node]], Report, Plan, Random], None
     "connections": connections.run,
     "networks": networks.run,
     "options": option_sets.run,
+    "wallets": wallets.run,
 }
 EVERY_PASS = (*PASSES, *ALONE)
 LATE_S = {"behind": 3 * 24 * 60 * 60}  # how much the clock is ahead of the chain: far behind is initial block download

@@ -369,3 +369,38 @@ def test_no_address_is_given_out_that_the_keys_do_not_make(lab: Running, monkeyp
     damaged = "Error: The wallet's file is damaged: its keys do not make the address that stands there"
     assert lab.call("getnewaddress", "", "bech32") == error(-4, damaged)
     assert lab.call("getnewaddress", "", "bech32m").startswith("bcrt1p")
+
+
+def test_nothing_is_migrated(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    already = error(-4, "Error: This wallet is already a descriptor wallet")
+    assert lab.call("migratewallet", "w") == lab.call_wallet("w", "migratewallet") == already
+    lab.call("unloadwallet", "w")
+    assert lab.call("migratewallet", "w") == already
+    assert lab.call("migratewallet", "none") == error(-4, "Error: Wallet does not exist")
+    neither = "Either the RPC endpoint wallet or the wallet name parameter must be provided"
+    assert lab.call("migratewallet") == error(-8, neither)
+    legacy = lab.settings.net_dir / "wallets" / "old"
+    legacy.mkdir()
+    (legacy / "wallet.dat").write_bytes(bytes(12) + bytes.fromhex("62310500") + bytes(4096))
+    answer = lab.call("migratewallet", "old")
+    assert answer["code"] == -4 and answer["message"].startswith("Wallets of earlier formats cannot be read here")
+
+
+def test_addresses_are_told_in_the_order_of_their_kinds(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    made = [lab.call("getnewaddress", "x", kind) for kind in ("bech32m", "bech32", "p2sh-segwit", "legacy")]
+    assert list(lab.call("getaddressesbylabel", "x")) == made[::-1]
+
+
+def test_a_wrong_type_ends_an_import(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    wrong = error(-3, "JSON value of type number is not of expected type string")
+    assert lab.call("importdescriptors", [{"desc": 1, "timestamp": "now"}]) == wrong
+    assert lab.call("restorewallet", "r", "") == error(-8, "Backup file does not exist")
+    assert lab.call("listunspent", 0, 9, [], True, {"maximumCount": 1 << 40}) == []
+    position = '"Position 5 (subtractfeefrom)": "JSON value of type number is not of expected type array"'
+    why = f"Wrong type passed:\n{{\n    {position}\n}}"
+    assert lab.call("sendmany", "", {ADDRESS: 1}, 1, "", 5) == error(-3, why)
+    short = error(-1, "JSON value is not an object or array as expected")
+    assert lab.call("send", {ADDRESS: 1}, None, None, None, {"subtract_fee_from_outputs": 1}) == short
