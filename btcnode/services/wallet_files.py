@@ -128,7 +128,13 @@ def check_new(path: Path) -> None:
 
 def place_backup(path: Path, backup: Path) -> Callable[[], None]:
     """Copy a backup to where the wallet at a path has its file; returns what takes that back. Raises WalletError."""
-    if not backup.exists():
+    try:
+        exists = backup.exists()
+    except OSError as error:
+        raise WalletError(
+            f"Unexpected exception: filesystem error: status: {error.strerror} [{backup}]", Trouble.OTHER
+        ) from None
+    if not exists:
         raise WalletError("Backup file does not exist", Trouble.INVALID_BACKUP)
     if path.exists() and not path.is_dir():
         raise WalletError(f"Failed to restore wallet. Database file exists '{path}'.", Trouble.ALREADY_EXISTS)

@@ -266,7 +266,8 @@ def take_sizes(node: NodeParts, raw: Raw, control: CoinControl, version: int) ->
     """Take over what tells sizes: solving data, weights of inputs, the most weight of the whole; raises RpcError."""
     if "solving_data" in raw:
         _learn(node, expect(raw["solving_data"], "object"), control.external)
-    for item in expect(raw["input_weights"], "array") if "input_weights" in raw else ():
+    for given in expect(raw["input_weights"], "array") if "input_weights" in raw else ():
+        item = given if isinstance(given, dict) else {}
         txid = parse_hash(item.get("txid"), "txid")
         if type_name(item.get("vout")) != "number":
             raise invalid("Invalid parameter, missing vout key")

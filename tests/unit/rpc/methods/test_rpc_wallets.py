@@ -398,6 +398,11 @@ def test_a_wrong_type_ends_an_import(lab: Running) -> None:
     wrong = error(-3, "JSON value of type number is not of expected type string")
     assert lab.call("importdescriptors", [{"desc": 1, "timestamp": "now"}]) == wrong
     assert lab.call("restorewallet", "r", "") == error(-8, "Backup file does not exist")
+    why = f"Unexpected exception: filesystem error: status: File name too long [{'z' * 300}]"
+    assert lab.call("restorewallet", "r", "z" * 300) == error(-4, why)
+    raw = lab.call("createrawtransaction", [], {ADDRESS: 1})
+    missing = "JSON value of type null is not of expected type string"
+    assert lab.call("fundrawtransaction", raw, {"input_weights": [[[]]]}) == error(-3, missing)
     assert lab.call("listunspent", 0, 9, [], True, {"maximumCount": 1 << 40}) == []
     position = '"Position 5 (subtractfeefrom)": "JSON value of type number is not of expected type array"'
     why = f"Wrong type passed:\n{{\n    {position}\n}}"
