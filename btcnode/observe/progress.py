@@ -115,7 +115,7 @@ class RateMeter:
             return Rates()
         speed = (snapshot.progress - first.progress) / seconds
         moving = snapshot.blocks > first.blocks and speed > 0 and snapshot.progress < SYNCED_PROGRESS
-        left = (1 - snapshot.progress) / speed if moving and seconds >= LEAST_WINDOW_S else None
+        left = _missing(snapshot) / speed if moving and seconds >= LEAST_WINDOW_S else None
         return Rates(
             blocks=max(0, snapshot.blocks - first.blocks) / seconds,
             headers=max(0, snapshot.headers - first.headers) / seconds,
@@ -123,6 +123,15 @@ class RateMeter:
             bytes_received=max(0, snapshot.bytes_received - first.bytes_received) / seconds,
             seconds_left=left,
         )
+
+
+def _missing(snapshot: Snapshot) -> float:
+    """Share of all transactions that lies in blocks whose headers are here, and the blocks are not. What comes
+    after the newest header is no work that is left: where that one is old, it would be nearly all."""
+    beyond = max(0, snapshot.now - snapshot.header_time)
+    until_header = max(0, snapshot.header_time - snapshot.tip_time)
+    whole = beyond + until_header
+    return (1 - snapshot.progress) * (until_header / whole if whole else 1.0)
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:

@@ -298,6 +298,32 @@ def test_very_long_figures_fit_on_a_telephone(browser: Browser, pair: tuple[Node
         assert page.complaints == []
 
 
+def test_fee_rates_over_time_reach_until_now(browser: Browser, pair: tuple[NodeProcess, NodeProcess]) -> None:
+    """A history shorter than the picture lies at its right end, which is now."""
+    shown, _ = pair
+    with as_user(browser, shown, viewport=DESK) as page:
+        page.page.add_init_script(
+            """
+              const parse = JSON.parse;
+              JSON.parse = (text) => {
+                const one = parse(text);
+                if (one.history && one.bounds) {
+                  one.now = one.now.map((_, n) => n ? 0 : 500000);
+                  one.history = [[Math.floor(Date.now() / 1000) - 10, one.now]];
+                }
+                return one;
+              };
+            """
+        )
+        page.page.reload()
+        area = page.page.locator("#fee-history polygon").first
+        area.wait_for(timeout=20_000)
+        points = [float(one.partition(",")[0]) for one in area.get_attribute("points").split()]
+        width = float(page.page.locator("#fee-history svg").get_attribute("width"))
+        assert max(points) == pytest.approx(width - 4, abs=1)
+        assert min(points) > width / 2
+
+
 def test_a_reader_who_wants_no_motion_gets_none(browser: Browser, pair: tuple[NodeProcess, NodeProcess]) -> None:
     shown, _ = pair
     with as_user(browser, shown, reduced_motion="reduce") as page:

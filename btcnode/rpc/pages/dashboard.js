@@ -311,9 +311,8 @@ function feeHistory(it) {
   }
   const [width, height, edge] = [room($("fee-history")), 180, 34];
   const most = Math.max(1e6, ...looks.map(([, sizes]) => sizes.reduce((sum, size) => sum + size, 0)));
-  const first = looks[0][0];
-  const wide = Math.max(60, state.now - first);
-  const x = (unix) => edge + ((width - edge - 4) * (unix - first)) / wide;
+  const wide = Math.max(60, state.now - looks[0][0]);
+  const x = (unix) => edge + (width - edge - 4) * (1 - (state.now - unix) / wide);
   const y = (size) => height - 18 - ((height - 26) * size) / most;
   const svg = picture(width, height, `Mempool by fee rate over ${span(wide)}, ${number(most / 1e6, 1)} MvB at most`);
   const below = looks.map(() => 0);

@@ -26,6 +26,7 @@ from tests.lib.process import until
 
 NOW = 1_700_000_000
 START = Snapshot("regtest", NOW, blocks=100, headers=1000, tip_time=NOW - 90_000, header_time=NOW - 6000, progress=0.2)
+KNOWN = 84_000 / 90_000  # of the time between tip and now: what lies before the newest header
 
 
 def test_rates_and_time_left() -> None:
@@ -34,7 +35,16 @@ def test_rates_and_time_left() -> None:
     later = replace(START, blocks=200, headers=1100, transactions=5000, progress=0.4, bytes_received=1000)
     rates = meter.add(10.0, later)
     assert (rates.blocks, rates.headers, rates.transactions, rates.bytes_received) == (10, 10, 500, 100)
-    assert rates.seconds_left == pytest.approx(30)
+    assert rates.seconds_left == pytest.approx(30 * KNOWN)
+
+
+def test_nothing_is_left_after_the_newest_header() -> None:
+    """A chain that ended long ago: the years since then are none of the work."""
+    meter = RateMeter()
+    old = replace(START, tip_time=NOW - 1010, header_time=NOW - 1000, progress=0.0)
+    meter.add(0.0, old)
+    rates = meter.add(10.0, replace(old, blocks=200, progress=0.001))
+    assert rates.seconds_left == pytest.approx(10 / 1010 * 0.999 / 0.0001)
 
 
 def test_only_the_last_minute_counts() -> None:
@@ -55,7 +65,7 @@ def test_a_start_is_no_work() -> None:
     rates = meter.add(41.0, replace(START, blocks=800_020, progress=0.3, transactions=10**9 + 100))
     assert (rates.blocks, rates.transactions, rates.seconds_left) == (10.0, 50.0, None)
     rates = meter.add(49.0, replace(START, blocks=800_100, progress=0.4))
-    assert rates.blocks == 10.0 and rates.seconds_left == pytest.approx(30)
+    assert rates.blocks == 10.0 and rates.seconds_left == pytest.approx(30 * KNOWN)
 
 
 def test_a_reorganisation_is_no_negative_rate() -> None:
