@@ -151,6 +151,7 @@ class SharedPool(SmallPool):
 
     def __init__(self, ledger: Ledger, chain: SharedChain) -> None:
         super().__init__()
+        self._by_wtxid = self.entries  # no transaction here has a witness: one table serves for both names
         self._ledger = ledger
         self._chain = chain
 

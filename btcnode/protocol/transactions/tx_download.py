@@ -80,7 +80,7 @@ class TxDownload:
     """The memory of all transaction downloads. ``source`` is the mempool."""
 
     def __init__(self, source: TxSource, rng: Random, *, memory_shift: int = 0) -> None:
-        """``memory_shift``: what was refused is remembered 2**n times less long."""
+        """``memory_shift``: what was refused or confirmed is remembered 2**n times less long."""
         self._source = source
         self._rng = rng
         self.orphanage = Orphanage()
@@ -89,7 +89,7 @@ class TxDownload:
         self._hasher = hasher
         self._rejects = RollingBloom(b"", RECENT_REJECTS >> memory_shift, hasher=hasher)
         self._reconsiderable = RollingBloom(b"", RECENT_REJECTS >> memory_shift, hasher=hasher)
-        self._confirmed = RollingSet(RECENTLY_CONFIRMED)
+        self._confirmed = RollingSet(RECENTLY_CONFIRMED >> memory_shift)
         self._peers: dict[int, _PeerTraits] = {}
         self._wtxid_peers = 0
 
