@@ -123,6 +123,10 @@ def test_a_psbt_signed_by_bdk(wallet_node: NodeProcess, wallet_clients_python: P
     run_client(wallet_clients_python, "bdk_psbt.py", url_of(wallet_node), home=tmp_path)
 
 
+def test_a_desktop_wallet_that_watches(wallet_node: NodeProcess, wallet_clients_python: Path, tmp_path: Path) -> None:
+    run_client(wallet_clients_python, "desktop_flow.py", url_of(wallet_node), home=tmp_path)
+
+
 def test_core_lightnings_bitcoind(wallet_clients_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()

@@ -14,6 +14,7 @@ from btcnode.wallet.errors import WalletError, WalletLockedError
 from btcnode.wallet.journal import Change
 from btcnode.wallet.sqlite_store import Rows, WalletStore, application_id, kind_of_file
 from btcnode.wallet.vault import SealedMaster, Vault, new_master, open_master, seal_master
+from tests.lib.full_disk import no_room
 
 MAGIC = b"\xfa\xbf\xb5\xda"
 
@@ -152,6 +153,20 @@ def test_a_flipped_bit_in_the_log_undoes_nothing_silently(tmp_path: Path) -> Non
             assert with_log(bytes(data)) == rows
         except WalletError as error:
             assert str(log) in str(error) and "backup" in str(error)
+
+
+def test_a_full_disk_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
+    store = made(tmp_path / "w")
+    store.write(some_changes(1))
+    before, log = store.read(), tmp_path / "w/wallet.dat-wal"
+    with no_room(log.stat().st_size + 5_000), pytest.raises(StorageError, match=str(tmp_path)):
+        store.write(some_changes(2))
+    assert store.read() == before
+    store.write(some_changes(3))
+    after = store.read()
+    assert len(after.txs) == 120
+    store.close()
+    assert content(tmp_path / "w/wallet.dat") == after
 
 
 def test_a_crash_while_a_wallet_is_made_leaves_the_name_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
