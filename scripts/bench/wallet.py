@@ -121,12 +121,12 @@ def connect(wallet: Wallet, block: ParsedBlock, height: int) -> None:
     wallet.ledger.block_connected(height.to_bytes(32, "little"), height, txs, NOW)
 
 
-def fill_chain(lab: NodeLab, wallet: Wallet, blocks: int, txs: int, found: int) -> None:
-    """A hundred small blocks, then full ones, with some between that pay the wallet."""
+def fill_chain(lab: NodeLab, wallet: Wallet, blocks: int, txs: int, found: int) -> int:
+    """A hundred small blocks, then full ones, some between that pay the wallet; the height of the first full one."""
     generator = ChainGenerator(PARAMS)
     for raw in generator.spread(3 * blocks * txs):
         lab.do(lab.parts.chain.submit_block(raw))
-    scripts = list(wallet.scripts)
+    scripts, start = list(wallet.scripts), generator.height + 1
     for number in range(blocks):
         lab.do(lab.parts.chain.submit_block(generator.busy(txs)))
         if number % max(1, blocks // max(1, found)) == 0 and found:
@@ -134,6 +134,7 @@ def fill_chain(lab: NodeLab, wallet: Wallet, blocks: int, txs: int, found: int) 
             coin = (source.outpoint, source.txout, source.how)
             tx = signed_tx([coin], [make_txout(source.value - 500, scripts[number % len(scripts)])])
             lab.do(lab.parts.chain.submit_block(generator.block([tx], 500)))
+    return start
 
 
 def processor_ms(work: Callable[[], object]) -> float:
@@ -153,12 +154,12 @@ def bench_rescans(folder: Path, addresses: int, blocks: int, txs: int, found: in
         assert wallets is not None
         lab.do(wallets.wallets.create("bench", WalletFlag(0), "", None))
         wallet = wallets.loaded["bench"]
-        fill_chain(lab, wallet, blocks, txs, found)
+        start = fill_chain(lab, wallet, blocks, txs, found)
         lab.until(lambda: all(state.synced for state in lab.parts.indexes.states()))
         for name, filters in (("without filters", None), ("with filters", lab.parts.indexes.filters)):
             scanner = Scanner(lab.parts.chain, filters, wallets.wallets.disk.save)
             begun = time.process_time()
-            result = lab.do(scanner.scan(wallet, 0, None))
+            result = lab.do(scanner.scan(wallet, start, None))
             asked[name] = time.process_time() - begun
             if result.status is not ScanStatus.SUCCESS:
                 raise SystemExit("the rescan failed")
