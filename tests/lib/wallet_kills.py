@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -175,6 +176,7 @@ class SpendingLife:
         for txid, root in roots.items():
             kin[root].append(txid)
 
+        @cache  # a chain of payments has as many ways up as it doubles
         def is_dead(txid: str) -> bool:
             """Whether a relative is in a block instead, or that of an ancestor."""
             if any(other != txid and shown[other]["confirmations"] > 0 for other in kin[roots[txid]]):
