@@ -98,6 +98,7 @@ ARGUMENTS = {
     "sendmsgtopeer": "json:peer_id msg_type msg",
     "sendrawtransaction": "hexstring json:maxfeerate json:maxburnamount",
     "sendtoaddress": "address json:amount comment comment_to json:subtractfeefromamount json:replaceable json:conf_target estimate_mode json:avoid_reuse json:fee_rate json:verbose",
+    "sendutreexotransaction": "hexstring proof json:maxfeerate json:maxburnamount",
     "setban": "subnet command json:bantime json:absolute",
     "setlabel": "text:address text:label",
     "setmocktime": "json:timestamp",

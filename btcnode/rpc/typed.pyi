@@ -1951,6 +1951,8 @@ class NodeRpc:
         """Pay to an address.
         Of an encrypted wallet walletpassphrase must have been called before.
         """
+    async def sendutreexotransaction(self, hexstring: str, proof: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
+        """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction."""
     async def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
     async def setlabel(self, address: str, label: str) -> None:
@@ -1961,6 +1963,10 @@ class NodeRpc:
         """Switch P2P traffic on or off."""
     async def setwalletflag(self, flag: str, value: bool | None = ...) -> ChangedFlag:
         """Change a flag of the wallet."""
+    async def showutreexocoins(self, proof: str) -> list[CoinOfProof]:
+        """Show coins to a node that keeps none (-utreexo-csn), so that its mempool takes what spends them. They are known
+        until a block spends them, or the node stops.
+        """
     async def signmessage(self, address: str, message: str) -> str:
         """Sign a message with the key of an address.
         Of an encrypted wallet walletpassphrase must have been called before.
@@ -2428,6 +2434,8 @@ class SyncNodeRpc:
         """Pay to an address.
         Of an encrypted wallet walletpassphrase must have been called before.
         """
+    def sendutreexotransaction(self, hexstring: str, proof: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
+        """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction."""
     def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
     def setlabel(self, address: str, label: str) -> None:
@@ -2438,6 +2446,10 @@ class SyncNodeRpc:
         """Switch P2P traffic on or off."""
     def setwalletflag(self, flag: str, value: bool | None = ...) -> ChangedFlag:
         """Change a flag of the wallet."""
+    def showutreexocoins(self, proof: str) -> list[CoinOfProof]:
+        """Show coins to a node that keeps none (-utreexo-csn), so that its mempool takes what spends them. They are known
+        until a block spends them, or the node stops.
+        """
     def signmessage(self, address: str, message: str) -> str:
         """Sign a message with the key of an address.
         Of an encrypted wallet walletpassphrase must have been called before.

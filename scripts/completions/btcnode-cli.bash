@@ -23,12 +23,12 @@ _btcnode_cli() {
     listunspent listwalletdir listwallets loadtxoutset loadwallet lockunspent logging migratewallet ping
     preciousblock prioritisetransaction proveutreexocoins proveutxochaintipinclusion pruneblockchain psbtbumpfee
     removeprunedfunds rescanblockchain restorewallet savemempool scanblocks scantxoutset send sendall sendmany
-    sendrawtransaction sendtoaddress setban setlabel setnetworkactive setwalletflag signmessage
-    signmessagewithprivkey signrawtransactionwithkey signrawtransactionwithwallet simulaterawtransaction stop
-    submitblock submitheader submitpackage testmempoolaccept unloadwallet uptime utxoupdatepsbt validateaddress
-    verifychain verifymessage verifytxoutproof verifyutreexoproof verifyutxochaintipinclusionproof waitforblock
-    waitforblockheight waitfornewblock walletcreatefundedpsbt walletdisplayaddress walletlock walletpassphrase
-    walletpassphrasechange walletprocesspsbt
+    sendrawtransaction sendtoaddress sendutreexotransaction setban setlabel setnetworkactive setwalletflag
+    showutreexocoins signmessage signmessagewithprivkey signrawtransactionwithkey signrawtransactionwithwallet
+    simulaterawtransaction stop submitblock submitheader submitpackage testmempoolaccept unloadwallet uptime
+    utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof verifyutreexoproof
+    verifyutxochaintipinclusionproof waitforblock waitforblockheight waitfornewblock walletcreatefundedpsbt
+    walletdisplayaddress walletlock walletpassphrase walletpassphrasechange walletprocesspsbt
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

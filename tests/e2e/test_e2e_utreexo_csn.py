@@ -249,3 +249,49 @@ def test_what_needs_the_set_says_so(
         node.options = ()
         with pytest.raises(RuntimeError, match="has no coins"):
             node.start()
+
+
+def test_a_transaction_with_its_proof(tmp_path: Path) -> None:
+    generator = ChainGenerator(PARAMS)
+    chain = [*generator.spread(400), *(generator.busy(20) for _ in range(4))]
+    tx, _, _ = generator._pay([generator.take()], 2)
+    [outpoint] = tx.prevouts
+    output = {"txid": outpoint[:32][::-1].hex(), "vout": int.from_bytes(outpoint[32:], "little")}
+    with (
+        ChainServer.of_blocks(PARAMS, chain) as server,
+        bridge_of(tmp_path / "bridge", chain, server) as bridge,
+        compact(tmp_path / "node", "--connect", bridge.address).start() as node,
+    ):
+        bridge.rpc(
+            "generatetoaddress", 1, "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+        )  # of today: no initial download
+        node.wait_height(len(chain) + 1)
+        assert node.stop() == 0
+        node.start()  # what it saw of recent blocks is forgotten
+        with pytest.raises(RpcFailure, match="missing"):
+            node.rpc("sendrawtransaction", tx.raw.hex())
+        old = bridge.rpc("proveutreexocoins", [output], name(chain[-2]))["hex"]
+        with pytest.raises(RpcFailure, match="the tip is"):
+            node.rpc("sendutreexotransaction", tx.raw.hex(), old)
+        proof = bridge.rpc("proveutreexocoins", [output])["hex"]
+        forged = proof[:-2] + ("00" if proof[-2:] != "00" else "01")
+        for bad in (forged, proof[:-2], proof + "00", "00"):
+            with pytest.raises(RpcFailure):
+                node.rpc("sendutreexotransaction", tx.raw.hex(), bad)
+        with pytest.raises(RpcFailure, match="keeps all coins"):
+            bridge.rpc("showutreexocoins", proof)
+        [shown] = node.rpc("showutreexocoins", proof)
+        assert shown["txid"] == output["txid"]
+        [tested] = node.rpc("testmempoolaccept", [tx.raw.hex()])
+        assert tested["allowed"] is True
+        assert node.rpc("sendutreexotransaction", tx.raw.hex(), proof) == tx.txid[::-1].hex()
+        wait_until(lambda: bridge.rpc("getrawmempool") == [tx.txid[::-1].hex()], 60, "the announcement")
+        [made] = bridge.rpc("generatetoaddress", 1, "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080")
+        wait_until(lambda: node.rpc("getbestblockhash") == made, 60, "the block")
+        assert node.rpc("getrawmempool") == []
+        node.rpc("invalidateblock", made)  # its coin is known again, so that it comes back
+        assert node.rpc("getrawmempool") == [tx.txid[::-1].hex()]
+        node.rpc("reconsiderblock", made)
+        assert node.rpc("getrawmempool") == [] and node.rpc("getbestblockhash") == made
+        assert roots(node, len(chain) + 2) == roots(bridge, len(chain) + 2)
+        assert "Traceback" not in node.output() + bridge.output()

@@ -101,16 +101,8 @@ def _check_burn(tx: Tx, limit: int) -> None:
             raise RpcError(RpcCode.VERIFY_ERROR, text)
 
 
-@rpc("rawtransactions", examples=(("signedhex",),))
-async def sendrawtransaction(
-    node: NodeParts,
-    hexstring: Annotated[Hex, "The transaction"],
-    maxfeerate: MaxFeerate = MAX_FEERATE,
-    maxburnamount: MaxBurn = "0.00",
-) -> Annotated[Hex, "Transaction id"]:
-    """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is
-    sent to a few nodes through Tor or I2P instead).
-    """
+async def submit(node: NodeParts, hexstring: str, maxfeerate: object, maxburnamount: object) -> str:
+    """What ``sendrawtransaction`` does; raises RpcError."""
     burn = parse_amount(maxburnamount)
     tx = await _decoded(hexstring, burn)
     if tx is None:
@@ -121,6 +113,19 @@ async def sendrawtransaction(
     except SubmitError as error:
         raise RpcError(_CODES[error.kind], error.text) from None
     return to_display(tx.txid)
+
+
+@rpc("rawtransactions", examples=(("signedhex",),))
+async def sendrawtransaction(
+    node: NodeParts,
+    hexstring: Annotated[Hex, "The transaction"],
+    maxfeerate: MaxFeerate = MAX_FEERATE,
+    maxburnamount: MaxBurn = "0.00",
+) -> Annotated[Hex, "Transaction id"]:
+    """Hand a transaction in: it enters the mempool and is announced to all peers (with -privatebroadcast it is
+    sent to a few nodes through Tor or I2P instead).
+    """
+    return await submit(node, hexstring, maxfeerate, maxburnamount)
 
 
 def _check_count(texts: Sequence[str]) -> None:

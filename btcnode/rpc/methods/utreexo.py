@@ -16,6 +16,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Strict, Whole
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, parse_hash, parse_hex, require_data
+from btcnode.rpc.methods.mempool_submit import MAX_FEERATE, MaxBurn, MaxFeerate, submit
 from btcnode.rpc.room import beside
 from btcnode.services.indexes import UtreexoIndex
 from btcnode.services.parts import NodeParts
@@ -259,13 +260,54 @@ async def proveutreexocoins(
     }
 
 
+def _given(proof: str) -> CoinProof:
+    """A proof as ``proveutreexocoins`` gives it; raises RpcError."""
+    try:
+        return CoinProof.decode(parse_hex(proof, "proof"))
+    except DecodeError as error:
+        raise RpcError(RpcCode.DESERIALIZATION_ERROR, str(error)) from None
+
+
+async def _show(node: NodeParts, proof: str) -> CoinProof:
+    """Have the coins of a proof known; raises RpcError."""
+    given = _given(proof)
+    if node.chain.keeps_coins:
+        raise RpcError(RpcCode.MISC_ERROR, "This node keeps all coins itself")
+    try:
+        await node.chain.show_coins(given)
+    except ProofError as error:
+        raise RpcError(RpcCode.VERIFY_ERROR, str(error)) from None
+    return given
+
+
+@rpc("utreexo", examples=(("myproof",),))
+async def showutreexocoins(
+    node: NodeParts, proof: Annotated[Hex, "A proof of proveutreexocoins, after this node's tip"]
+) -> Annotated[list[Annotated[CoinOfProof, Named("coin"), "A coin"]], "The coins that are known now"]:
+    """Show coins to a node that keeps none (-utreexo-csn), so that its mempool takes what spends them. They are known
+    until a block spends them, or the node stops.
+    """
+    given = await _show(node, proof)
+    return [_coin_json(coin) for coin in given.coins]
+
+
+@rpc("utreexo", examples=(("signedhex", "myproof"),))
+async def sendutreexotransaction(
+    node: NodeParts,
+    hexstring: Annotated[Hex, "The transaction"],
+    proof: Annotated[Hex, "A proof of proveutreexocoins of what it spends, after this node's tip"],
+    maxfeerate: MaxFeerate = MAX_FEERATE,
+    maxburnamount: MaxBurn = "0.00",
+) -> Annotated[Hex, "Transaction id"]:
+    """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction."""
+    await _show(node, proof)
+    return await submit(node, hexstring, maxfeerate, maxburnamount)
+
+
 @rpc("utreexo", examples=(("myproof",),))
 async def verifyutreexoproof(node: NodeParts, proof: Annotated[Hex, "The proof"]) -> Verdict:
     """Verify a proof of coins against this node's roots after the block that it names."""
-    try:
-        given = CoinProof.decode(parse_hex(proof, "proof"))
-    except DecodeError as error:
-        raise RpcError(RpcCode.DESERIALIZATION_ERROR, str(error)) from None
+    given = _given(proof)
     tree = node.chain.tree
     at = tree.find(given.after)
     if at < 0:
