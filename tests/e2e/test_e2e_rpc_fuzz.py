@@ -145,5 +145,6 @@ def test_every_method_is_asked(tmp_path: Path) -> None:
     # no bitcoind has these
     own = {"getpeerscores", "getsyncstate", "getsyncprofile", "getopenrpcinfo", "dumphints", "getswiftsyncinfo"}
     own |= {"getutreexoroots", "getutreexoproof", "proveutreexocoins", "verifyutreexoproof"}
+    own |= {"showutreexocoins", "sendutreexotransaction"}
     own |= {"proveutxochaintipinclusion", "verifyutxochaintipinclusionproof"}
     assert known - own <= set(every_method()), known - own - set(every_method())
