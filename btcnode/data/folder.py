@@ -8,60 +8,35 @@ found bad.
 
 from __future__ import annotations
 
-import threading
 import time
 from array import array
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from btcnode.chain.header_tree import HeaderTree
-from btcnode.data.frames import Frame, FrameWalk, read_at
-from btcnode.errors import BtcnodeError, ConfigError, DecodeError, RuleViolation, StorageError
+from btcnode.consensus.blocks import check_merkle_root, check_witness_malleation
+from btcnode.data.block_reader import (
+    COUNT_SIZE,
+    BlockReader,
+    DataError,
+    FolderSource,
+    Place,
+    SourceBlock,
+    count_at,
+    outwards,
+)
+from btcnode.data.frames import Frame, FrameWalk
+from btcnode.data.rivals import is_undo_of
+from btcnode.errors import ConfigError, RuleViolation, StorageError
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import ParsedBlock, parse_block
-from btcnode.primitives.compactsize import read_compact_size
+from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import sha256d, to_display
 from btcnode.primitives.header import HEADER_SIZE
-from btcnode.storage.block_import import MIN_BLOCK_SIZE, xor_key_beside
-from btcnode.storage.layout import UNDO_CHECKSUM_SIZE, XOR_FILE, block_file_name, undo_file_name
-from btcnode.storage.obfuscation import Obfuscation
-from btcnode.storage.undo import decode_undo
+from btcnode.storage.block_import import MAX_BLOCK_SIZE, MIN_BLOCK_SIZE
+from btcnode.storage.layout import block_file_name, undo_file_name
 
-COUNT_SIZE = 9  # the longest CompactSize
-MAX_UNDO_FILES = 4  # whose frames a process remembers: 20 bytes for each block
-LEAST_UNDO = 1
-
-
-class DataError(BtcnodeError):
-    """The data that was asked for is not there, or damaged: which block of it, and why."""
-
-
-class Place(NamedTuple):
-    """Where a block of the chain lies, and what is known of it by its ancestors.
-
-    ``hash`` is in internal order; ``pos`` and ``size`` are bytes in file number ``file``; ``rank`` is how many blocks
-    of the chain lie in that file below it, ``median_time`` its own median time past (Unix seconds).
-    """
-
-    height: int
-    hash: bytes
-    file: int
-    pos: int
-    size: int
-    n_tx: int
-    rank: int
-    median_time: int
-
-
-class SourceBlock(NamedTuple):
-    """A block, and the packed coins that each of its transactions but the coinbase spends; None: not asked for."""
-
-    height: int
-    median_time: int
-    block: ParsedBlock
-    coins: list[list[bytes]] | None
+__all__ = ["BlockFolder", "Chain", "DataError", "FolderSource", "Place", "Refused", "SourceBlock"]
 
 
 class Refused(NamedTuple):
@@ -73,153 +48,14 @@ class Refused(NamedTuple):
     reason: str
 
 
-class _Waiting(NamedTuple):
-    """A block whose parent was not met so far."""
+class _Stored(NamedTuple):
+    """A block as it lies in a file: its header, and how many transactions it says that it has."""
 
     header: bytes
     file: int
     pos: int
     size: int
     n_tx: int
-
-
-class _UndoFile:
-    """The frames of one file of undo data: offsets, sizes, and how many transactions each has."""
-
-    def __init__(self, path: Path, magic: bytes, obfuscation: Obfuscation) -> None:
-        self._path = path
-        self._obfuscation = obfuscation
-        self._walk = FrameWalk(path, magic, obfuscation, head=COUNT_SIZE, least=LEAST_UNDO, tail=UNDO_CHECKSUM_SIZE)
-        self._pos = array("Q")
-        self._size = array("I")
-        self._count = array("q")
-
-    def refresh(self) -> None:
-        """Take in what was appended."""
-        for frame in self._walk.more():
-            self._pos.append(frame.pos)
-            self._size.append(frame.size)
-            self._count.append(_count_at(frame.head, 0))
-
-    def find(self, prev_hash: bytes, spenders: int, near: int) -> bytes | None:
-        """The undo data of a block with so many transactions but the coinbase; the search begins at frame ``near``.
-
-        The checksum tells whose it is: it is taken of the parent's hash and the data.
-        """
-        for k in _outwards(near, len(self._pos)):
-            if self._count[k] == spenders and (found := self._checked(k, prev_hash)) is not None:
-                return found
-        return None
-
-    def _checked(self, k: int, prev_hash: bytes) -> bytes | None:
-        size = self._size[k]
-        data = read_at(self._path, self._pos[k], size + UNDO_CHECKSUM_SIZE, self._obfuscation)
-        return data[:size] if sha256d(prev_hash + data[:size]) == data[size:] else None
-
-
-def _outwards(near: int, count: int) -> Iterator[int]:
-    """All numbers below ``count``, those nearest to ``near`` first."""
-    near = min(max(near, 0), max(count - 1, 0))
-    for distance in range(count):
-        if near + distance < count:
-            yield near + distance
-        if distance and near >= distance:
-            yield near - distance
-        if near + distance >= count and near < distance:
-            return
-
-
-def _count_at(head: bytes, pos: int) -> int:
-    try:
-        return read_compact_size(head, pos)[0]
-    except (DecodeError, IndexError):
-        return -1
-
-
-class BlockReader:
-    """Reads blocks and undo data of a folder whose chain is known."""
-
-    def __init__(self, directory: Path, magic: bytes) -> None:
-        """Raises StorageError, CorruptionError for a folder without its key."""
-        self._directory = directory
-        self._magic = magic
-        self._obfuscation = Obfuscation(xor_key_beside(directory / XOR_FILE))
-        self._undo: dict[int, _UndoFile] = {}
-
-    @property
-    def obfuscation(self) -> Obfuscation:
-        """The folder's key."""
-        return self._obfuscation
-
-    def block(self, place: Place) -> ParsedBlock:
-        """The block at a place; raises DataError unless it is whole and the one that is expected."""
-        name = f"block {to_display(place.hash)} at height {place.height}"
-        path = self._directory / block_file_name(place.file)
-        try:
-            block = parse_block(read_at(path, place.pos, place.size, self._obfuscation))
-        except (DecodeError, StorageError) as error:
-            raise DataError(f"{name} cannot be read from {path.name}: {error}") from None
-        if block.hash != place.hash:
-            raise DataError(f"{name} is not where it was in {path.name}")
-        return block
-
-    def undo(self, file: int, prev_hash: bytes, n_tx: int, near: int) -> bytes | None:
-        """The undo data of a block in file ``file``, None where there is none that its checksum says is this block's.
-
-        Raises StorageError.
-        """
-        known = self._undo.get(file)
-        if known is None:
-            path = self._directory / undo_file_name(file)
-            if not path.exists():
-                return None
-            if len(self._undo) >= MAX_UNDO_FILES:
-                del self._undo[next(iter(self._undo))]
-            known = self._undo[file] = _UndoFile(path, self._magic, self._obfuscation)
-            known.refresh()
-        found = known.find(prev_hash, n_tx - 1, near)
-        if found is None:
-            known.refresh()  # it may have come since
-            found = known.find(prev_hash, n_tx - 1, near)
-        return found
-
-    def coins(self, place: Place, block: ParsedBlock) -> list[list[bytes]]:
-        """The coins that a block spends, by transaction; raises DataError when its undo data is missing or damaged."""
-        if block.n_tx == 1:
-            return []
-        data = self.undo(place.file, block.prev_hash, block.n_tx, place.rank)
-        name = f"block {to_display(place.hash)} at height {place.height}"
-        if data is None:
-            raise DataError(f"the undo data of {name} is missing or damaged in {undo_file_name(place.file)}")
-        try:
-            coins = decode_undo(data)
-        except DecodeError as error:
-            raise DataError(f"the undo data of {name} cannot be read: {error}") from None
-        wanted = [block.first_in[i + 1] - block.first_in[i] for i in range(1, block.n_tx)]
-        if list(map(len, coins)) != wanted:
-            raise DataError(f"the undo data of {name} is of another block")
-        return coins
-
-
-@lru_cache(maxsize=4)
-def reader_of(directory: str, magic: bytes, thread: int) -> BlockReader:
-    """The reader of a folder for one thread of this process; raises StorageError, CorruptionError."""
-    return BlockReader(Path(directory), magic)
-
-
-class FolderSource(NamedTuple):
-    """What a worker process needs to read blocks of a folder."""
-
-    directory: str
-    params: NetworkParams
-
-    def read(self, places: Sequence[Place], *, with_coins: bool) -> Iterator[SourceBlock]:
-        """The blocks at these places; raises DataError, StorageError."""
-        reader = reader_of(self.directory, self.params.magic, threading.get_ident())
-        for place in places:
-            block = reader.block(place)
-            coins = reader.coins(place, block) if with_coins else None
-            yield SourceBlock(place.height, place.median_time, block, coins)
 
 
 class BlockFolder:
@@ -236,9 +72,10 @@ class BlockFolder:
         self.params = params
         self.reader = BlockReader(directory, params.magic)
         self.tree = HeaderTree(params)
-        self.refused: list[Refused] = []
+        self._refused: dict[tuple[int, int], Refused] = {}
+        self._copies: dict[int, list[_Stored]] = {}  # of blocks that the files have more than once
         self._walks: dict[int, FrameWalk] = {}
-        self._waiting: dict[bytes, list[_Waiting]] = {}
+        self._waiting: dict[bytes, list[_Stored]] = {}
         self._file = array("i", [-1])
         self._pos = array("Q", [0])
         self._size = array("I", [0])
@@ -248,7 +85,12 @@ class BlockFolder:
     @property
     def source(self) -> FolderSource:
         """For those who read the blocks."""
-        return FolderSource(str(self.directory), self.params)
+        return FolderSource(str(self.directory.absolute()), self.params)  # workers are elsewhere
+
+    @property
+    def refused(self) -> list[Refused]:
+        """What stands in the files as a block and has a bad header, as they are now."""
+        return list(self._refused.values())
 
     def refresh(self) -> None:
         """Take in what was appended since the last time; raises StorageError, DataError for a pruned folder."""
@@ -264,6 +106,7 @@ class BlockFolder:
                     self.reader.obfuscation,
                     head=HEADER_SIZE + COUNT_SIZE,
                     least=MIN_BLOCK_SIZE,
+                    most=MAX_BLOCK_SIZE,
                     tail=0,
                 )
                 self._walks[int(number)] = walk
@@ -274,36 +117,126 @@ class BlockFolder:
             raise DataError(self._what_is_missing())
 
     def _take(self, number: int, frame: Frame) -> bool:
-        """A block was met: it and those that have waited for it go into the tree; whether its header was good."""
-        header = frame.head[:HEADER_SIZE]
-        count = max(_count_at(frame.head, HEADER_SIZE), 0)
-        found = [_Waiting(header, number, frame.pos, frame.size, count)]
-        refused = len(self.refused)
+        """A block was met: it and those that have waited for it go into the tree; whether it can be one.
+
+        What is none yet may be being written, or have a time that is still to come: it is asked for again.
+        """
+        count = count_at(frame.head, HEADER_SIZE)
+        here = number, frame.pos
+        self._refused.pop(here, None)
+        if count < 1:
+            self._refused[here] = Refused(*here, sha256d(frame.head[:HEADER_SIZE]), "it has no transactions")
+            return False
+        found = [_Stored(frame.head[:HEADER_SIZE], number, frame.pos, frame.size, count)]
         now = int(time.time())
         while found:
             item = found.pop()
             try:
                 row, new = self.tree.add(item.header, now)
             except RuleViolation as violation:
-                if violation.code == "prev-blk-not-found":
-                    self._waiting.setdefault(item.header[4:36], []).append(item)
-                else:
-                    self.refused.append(Refused(item.file, item.pos, sha256d(item.header), str(violation)))
+                if violation.code != "prev-blk-not-found":
+                    refused = Refused(item.file, item.pos, sha256d(item.header), str(violation))
+                    self._refused[item.file, item.pos] = refused
+                elif item not in (same := self._waiting.setdefault(item.header[4:36], [])):
+                    same.append(item)
                 continue
             if new:
                 for column in (self._file, self._pos, self._size, self._n_tx):
                     column.append(0)
-            elif self._file[row] >= 0:
-                continue  # the same block once more
-            self._file[row], self._pos[row], self._size[row] = item.file, item.pos, item.size
-            self._n_tx[row] = item.n_tx
+            if self._file[row] < 0 or new:
+                self._put(row, item)
+            elif (self._file[row], self._pos[row]) != (item.file, item.pos):
+                copies = self._copies.setdefault(row, [self._stored(row)])
+                if item not in copies:
+                    copies.append(item)
             found += self._waiting.pop(self.tree.hash(row), ())
-        return len(self.refused) == refused or self.refused[refused].pos != frame.pos
+        return here not in self._refused
+
+    def _put(self, row: int, item: _Stored) -> None:
+        self._file[row], self._pos[row], self._size[row], self._n_tx[row] = item[1:]
+
+    def _stored(self, row: int) -> _Stored:
+        where = self._file[row], self._pos[row], self._size[row], self._n_tx[row]
+        return _Stored(self.tree.raw(row), *where)
+
+    def _choose_copies(self) -> None:
+        """Of a block that is there more than once (a crash has torn the first) take one that is whole.
+
+        Where several are, the one that has undo data beside it.
+        """
+        for row, copies in self._copies.items():
+            whole = []
+            for item in copies:
+                self._put(row, item)
+                if self._is_whole(row):
+                    whole.append(item)
+                    if self._undo_of(row) is not None:
+                        break
+            else:
+                self._put(row, (whole or copies)[0])
+
+    def _is_whole(self, row: int) -> bool:
+        """Whether a block can be read, and has the transactions and witnesses that its header says."""
+        block = self._block(row)
+        if block is None:
+            return False
+        try:
+            check_merkle_root(block)
+            check_witness_malleation(block, self.tree.height(row) >= self.params.segwit_height)
+        except RuleViolation:
+            return False
+        return True
+
+    def _block(self, row: int) -> ParsedBlock | None:
+        try:
+            return self.reader.block(self.place(row, 0))
+        except DataError:
+            return None
 
     @property
     def unlinked(self) -> int:
         """How many blocks do not follow from the genesis block, since one before them is not here."""
         return sum(map(len, self._waiting.values()))
+
+    def damage_beside(self, tip: int) -> str:
+        """What shows that blocks which do not lead to ``tip`` were connected once: they are not just stored ahead.
+
+        Empty where nothing does: none of those without an ancestor has undo data, and no undo data is of no block.
+        ``tip`` is a row of the tree. Raises StorageError.
+        """
+        waiting = [item for items in self._waiting.values() for item in items]
+        for item in waiting:
+            if self.reader.undo(item.file, item.header[4:36], item.n_tx, len(self._file)) is not None:
+                name = to_display(sha256d(item.header))
+                return f"block {name} was connected, and a block before it is missing or damaged"
+        files = {self._file[tip], *[item.file for item in waiting]}
+        files |= {self._file[row] for row in range(len(self._file)) if self.tree.height(row) > self.tree.height(tip)}
+        for file in sorted(files):
+            if lost := self._undo_of_nobody(file):
+                return f"{lost} entries of {undo_file_name(file)} are undo data of no block that is here, or damaged"
+        return ""
+
+    def _undo_of_nobody(self, file: int) -> int:
+        """How many frames of undo data in a file are of no block in it."""
+        frames = self.reader.undo_file(file)
+        if frames is None:
+            return 0
+        tree = self.tree
+        rows = sorted((row for row, where in enumerate(self._file) if where == file and row), key=tree.height)
+        parents: dict[int, list[bytes]] = {}
+        for row in rows:
+            parents.setdefault(self._n_tx[row] - 1, []).append(tree.hash(tree.prev(row)))
+        near = dict.fromkeys(parents, 0)
+        lost = 0
+        for k in range(len(frames)):
+            spenders = frames.spenders(k)
+            same = parents.get(spenders, [])
+            at = next((at for at in outwards(near.get(spenders, 0), len(same)) if frames.is_of(k, same[at])), None)
+            if at is None:
+                lost += 1
+            else:
+                near[spenders] = at + 1  # blocks were connected in the order of their heights, as a rule
+        return lost
 
     def _what_is_missing(self) -> str:
         lowest = min((height for item in self._some_waiting() if (height := self._height_told(item)) >= 0), default=-1)
@@ -314,11 +247,11 @@ class BlockFolder:
             "followed from the genesis block. Use a node that is not pruned"
         )
 
-    def _some_waiting(self) -> list[_Waiting]:
+    def _some_waiting(self) -> list[_Stored]:
         """One of each file."""
         return list({item.file: item for items in reversed(self._waiting.values()) for item in items}.values())
 
-    def _height_told(self, item: _Waiting) -> int:
+    def _height_told(self, item: _Stored) -> int:
         """The height in the coinbase (BIP34), -1 where it has none that can be read."""
         place = Place(-1, sha256d(item.header), item.file, item.pos, item.size, item.n_tx, 0, 0)
         try:
@@ -334,21 +267,53 @@ class BlockFolder:
     def tip(self) -> int:
         """The tree's row of the last block that a node has connected; without any undo data, that of most work."""
         tree = self.tree
+        self._choose_copies()
         if not any(self.directory.glob("rev?????.dat")):
             return tree.best_header
         best = 0
         for row in sorted(tree.tips(), key=tree.chainwork, reverse=True):
             at = row
             while at > 0 and tree.chainwork(at) > tree.chainwork(best):
-                if self._has_undo(at):
+                if self._undo_of(at) is not None:
                     best = at
                 at = tree.prev(at)
         return best
 
-    def _has_undo(self, row: int) -> bool:
-        """Whether there is undo data of a block."""
-        prev_hash = self.tree.hash(self.tree.prev(row))
-        return self.reader.undo(self._file[row], prev_hash, self._n_tx[row], len(self._file)) is not None
+    def _undo_of(self, row: int) -> int | None:
+        """Where the undo data of a block lies, None where it has none: its node has not connected it."""
+        tree, file, n_tx = self.tree, self._file[row], self._n_tx[row]
+        prev = tree.prev(row)
+        frames = self.reader.undo_file(file)
+        if frames is None:
+            return None
+        found = frames.find(tree.hash(prev), n_tx - 1, len(frames))
+        first = next(found, None)
+        if first is None:
+            return None
+        rivals = [
+            other for other in tree.children(prev)
+            if other != row and self._file[other] == file and self._n_tx[other] == n_tx
+        ]  # fmt: skip
+        if not rivals:
+            return first[0]
+        block = self._block(row)
+        blocks = [other for other in map(self._block, rivals) if other is not None]
+        if block is None:
+            return None
+
+        def block_at(height: int) -> ParsedBlock | None:
+            return self._block(tree.ancestor(row, height))
+
+        height = tree.height(row)
+        places = sorted(pos for pos, data in (first, *found) if is_undo_of(data, block, height, blocks, block_at))
+        same = [other for other in rivals if self._spends_as(other, block)]
+        # the data of those that spend the same coins is the same: a block that was stored first was connected first
+        earlier = sum(self._pos[other] < self._pos[row] for other in same)
+        return places[earlier] if earlier < len(places) else None
+
+    def _spends_as(self, row: int, block: ParsedBlock) -> bool:
+        other = self._block(row)
+        return other is not None and other.prevouts()[1:] == block.prevouts()[1:] and other.first_in == block.first_in
 
     def chain(self) -> Chain:
         """The chain up to ``tip``."""
@@ -357,26 +322,42 @@ class BlockFolder:
         for height in range(len(rows) - 1, -1, -1):
             rows[height] = at
             at = tree.prev(at)
+        undo = self._told_apart(rows)
         ranks = array("i")
         counts: dict[int, int] = {}
         for row in rows:
             file = self._file[row]
             ranks.append(counts.get(file, 0))
             counts[file] = ranks[-1] + 1
-        return Chain(self, rows, ranks)
+        return Chain(self, rows, ranks, undo)
 
-    def place(self, row: int, rank: int) -> Place:
-        """Where the block of a row of the tree lies; ``rank`` is handed on."""
+    def _told_apart(self, rows: Sequence[int]) -> dict[int, int]:
+        """Where the undo data of those rows lies whose parent has another child in the same file."""
+        tree = self.tree
+        on_chain = bytearray(len(tree))
+        for row in rows:
+            on_chain[row] = 1
+        found = {}
+        for row in range(len(tree)):
+            if not on_chain[row] and on_chain[tree.prev(row)] and tree.height(row) < len(rows):
+                own = rows[tree.height(row)]
+                if self._n_tx[own] > 1 and own not in found and (pos := self._undo_of(own)) is not None:
+                    found[own] = pos
+        return found
+
+    def place(self, row: int, rank: int, undo: int = -1) -> Place:
+        """Where the block of a row of the tree lies; ``rank`` and ``undo`` are handed on."""
         tree = self.tree
         where = self._file[row], self._pos[row], self._size[row], self._n_tx[row]
-        return Place(tree.height(row), tree.hash(row), *where, rank, tree.median_time_past(row))
+        return Place(tree.height(row), tree.hash(row), *where, rank, tree.median_time_past(row), undo)
 
 
 class Chain:
     """The blocks from the genesis block to a tip, by height."""
 
-    def __init__(self, folder: BlockFolder, rows: Sequence[int], ranks: Sequence[int]) -> None:
+    def __init__(self, folder: BlockFolder, rows: Sequence[int], ranks: Sequence[int], undo: dict[int, int]) -> None:
         self._folder = folder
+        self._undo = undo
         self._rows = rows
         self._ranks = ranks
 
@@ -398,7 +379,12 @@ class Chain:
 
     def places(self, first: int, last: int) -> list[Place]:
         """Where the blocks from one height to another lie, both included."""
-        return [self._folder.place(self._rows[at], self._ranks[at]) for at in range(first, last + 1)]
+        rows, ranks, undo = self._rows, self._ranks, self._undo
+        return [self._folder.place(rows[at], ranks[at], undo.get(rows[at], -1)) for at in range(first, last + 1)]
+
+    def damage_beside(self) -> str:
+        """See ``BlockFolder.damage_beside``."""
+        return self._folder.damage_beside(self._rows[-1])
 
     def median_times(self) -> array[int]:
         """Median time past of every block by height, Unix seconds."""

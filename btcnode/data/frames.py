@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from btcnode.errors import StorageError
-from btcnode.primitives.compactsize import MAX_SIZE
 from btcnode.storage.durable import storage_error
 from btcnode.storage.layout import FRAME, FRAME_SIZE
 from btcnode.storage.obfuscation import Obfuscation
@@ -31,29 +30,38 @@ class Frame(NamedTuple):
 class FrameWalk:
     """One pass over a file, that can be taken up again when the file has grown.
 
-    ``head`` is how many bytes of each payload are told, ``least`` the size of the smallest payload, ``tail`` how many
-    bytes follow each payload.
+    ``head`` is how many bytes of each payload are told, ``least`` and ``most`` the sizes of the smallest and largest
+    payload, ``tail`` how many bytes follow each payload.
     """
 
-    def __init__(self, path: Path, magic: bytes, obfuscation: Obfuscation, *, head: int, least: int, tail: int) -> None:
+    def __init__(
+        self, path: Path, magic: bytes, obfuscation: Obfuscation, *, head: int, least: int, most: int, tail: int
+    ) -> None:
         self._path = path
         self._magic = magic
         self._obfuscation = obfuscation
         self._head = head
         self._least = least
+        self._most = most
         self._tail = tail
         self._next = 0
         self._last = 0
+        self._doubted = -1  # where the first frame stood that was rejected the last time
         self._seen = (-1, 0)  # size and time of the file when it was walked last
 
     def more(self) -> Iterator[Frame]:
-        """The frames that are new since the last time; raises StorageError."""
+        """The frames that are new since the last time, and all from the first that was rejected then.
+
+        Raises StorageError.
+        """
         try:
             fd = os.open(self._path, os.O_RDONLY)
             try:
                 size = os.fstat(fd).st_size
                 stamp = (size, os.fstat(fd).st_mtime_ns)
-                if stamp == self._seen:
+                if self._doubted >= 0:
+                    self._next, self._doubted = self._doubted, -1
+                elif stamp == self._seen:
                     return
                 while (frame := self._find(fd, size)) is not None:
                     yield frame
@@ -64,7 +72,12 @@ class FrameWalk:
             raise storage_error(error, f"cannot read {self._path}") from None
 
     def reject(self) -> None:
-        """The frame that was given last is none: the search goes on behind its magic."""
+        """The frame that was given last is none: the search goes on behind its magic.
+
+        The next time it is given again, with what follows it: it may be being written now.
+        """
+        if self._doubted < 0:
+            self._doubted = self._last
         self._next = self._last + 1
 
     def _find(self, fd: int, size: int) -> Frame | None:
@@ -85,7 +98,7 @@ class FrameWalk:
             return None
         length = FRAME.unpack_from(data)[1]
         begin = at + FRAME_SIZE
-        if not self._least <= length <= MAX_SIZE or begin + length + self._tail > size:
+        if not self._least <= length <= self._most or begin + length + self._tail > size:
             return None
         return Frame(begin, length, data[FRAME_SIZE : FRAME_SIZE + length])
 

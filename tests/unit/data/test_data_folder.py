@@ -6,20 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from btcnode.data.block_reader import UndoFile
 from btcnode.data.folder import BlockFolder, DataError
 from btcnode.data.frames import FrameWalk
 from btcnode.errors import ConfigError
 from btcnode.networks.parameters import params_for
-from btcnode.storage.layout import FRAME
+from btcnode.primitives.tx import Tx
+from btcnode.storage.layout import FRAME, FRAME_SIZE
 from btcnode.storage.obfuscation import Obfuscation
 from tests.lib.block_folder import UncheckedChain, WrittenFolder, busy_chain, folder_of, stored
-from tests.lib.mini_chain import REGTEST, MiniChain
+from tests.lib.mini_chain import REGTEST, MiniChain, spend
 
 MAGIC = REGTEST.magic
 
 
 def walk(path: Path, key: Obfuscation | None = None) -> FrameWalk:
-    return FrameWalk(path, MAGIC, key or Obfuscation(), head=4, least=2, tail=0)
+    return FrameWalk(path, MAGIC, key or Obfuscation(), head=4, least=2, most=1 << 20, tail=0)
 
 
 def frame(payload: bytes) -> bytes:
@@ -142,3 +144,133 @@ def test_a_header_that_was_changed_is_named(tmp_path: Path) -> None:
     assert opened.chain().tip == 4
     assert opened.unlinked == 4
     assert [item.pos for item in opened.refused] == [folder.positions[bad.hash].pos]
+
+
+def branch(common: MiniChain, *txs: Tx, blocks: int = 1, extra: bytes = b"") -> MiniChain:
+    """The same chain with other blocks on top, the first with these transactions."""
+    chain = MiniChain()
+    for block, _ in common.history:
+        chain.accept(block.raw)
+    chain.accept(chain.template(*txs, extra=extra).build())
+    for _ in range(blocks - 1):
+        chain.accept(chain.template(extra=extra).build())
+    return chain
+
+
+def read_coins(opened: BlockFolder) -> list[list[list[bytes]] | None]:
+    chain = opened.chain()
+    return [item.coins for item in opened.source.read(chain.places(1, chain.tip), with_coins=True)]
+
+
+@pytest.mark.parametrize("own_first", [False, True])
+def test_undo_data_of_a_sibling_is_not_taken_for_a_block_s(tmp_path: Path, own_first: bool) -> None:
+    """The checksum holds for both, the number of transactions and of inputs is the same."""
+    common = MiniChain(blocks=110)
+    own = branch(common, spend(*common.coinbases[1:3], value=5), blocks=2)
+    stale = branch(common, spend(*common.coinbases[2:4], value=5))
+    folder = folder_of(common, tmp_path / "blocks", file_size=1 << 20)
+    both = [stored(own.history[110:111]), stored(stale.history[110:])]
+    for blocks in both if own_first else reversed(both):
+        folder.append(blocks, 111)
+    folder.append(stored(own.history[111:]), 112)
+    opened = BlockFolder(folder.path, REGTEST)
+    assert opened.chain().hash(112) == own.history[-1][0].hash
+    assert read_coins(opened) == [delta.undo for _, delta in own.history]
+
+
+def test_undo_data_of_a_sibling_with_other_coins_inside_the_block(tmp_path: Path) -> None:
+    """Both spend an output of their own first transaction."""
+    common = MiniChain(blocks=110)
+    branches = []
+    for value in (5, 7):
+        first = spend(common.coinbases[1], value=value)
+        branches.append(branch(common, first, spend(first.txid + bytes(4), value=1), blocks=2 if value == 5 else 1))
+    own, stale = branches
+    folder = folder_of(common, tmp_path / "blocks", file_size=1 << 20)
+    folder.append(stored(own.history[110:111]), 111)
+    folder.append(stored(stale.history[110:]), 111)
+    folder.append(stored(own.history[111:]), 112)
+    assert read_coins(BlockFolder(folder.path, REGTEST)) == [delta.undo for _, delta in own.history]
+
+
+@pytest.mark.parametrize("spends", [True, False])
+def test_a_sibling_that_was_not_connected_is_not_the_tip(tmp_path: Path, spends: bool) -> None:
+    common = MiniChain(blocks=110)
+    txs = [[spend(common.coinbases[number], value=5)] if spends else [] for number in (1, 2)]
+    own, other = branch(common, *txs[0], extra=b"own"), branch(common, *txs[1], extra=b"other")
+    folder = folder_of(common, tmp_path / "blocks", file_size=1 << 20)
+    if spends:  # then the order does not matter
+        folder.append([(other.history[-1][0].raw, None)], 111)
+    folder.append(stored(own.history[110:]), 111)
+    folder.append([(other.history[-1][0].raw, None)], 111)
+    assert BlockFolder(folder.path, REGTEST).chain().hash(111) == own.history[-1][0].hash
+
+
+@pytest.mark.parametrize("torn_at", [-200, -8], ids=["no block", "another one"])
+@pytest.mark.parametrize("whole_first", [False, True])
+def test_of_a_block_that_is_there_twice_the_whole_one_counts(tmp_path: Path, whole_first: bool, torn_at: int) -> None:
+    chain = busy_chain(3)
+    folder = WrittenFolder(tmp_path / "blocks", file_size=1 << 20)
+    blocks = stored(chain.history)
+    raw, undo = blocks[-2]
+    torn = raw[:torn_at] + b"\x03" * -torn_at
+    folder.append(blocks[:-2], 1)
+    if not whole_first:
+        folder.files.append_block(torn, chain.tip - 1)
+    folder.append([(raw, undo)], chain.tip - 1)
+    if whole_first:
+        folder.files.append_block(torn, chain.tip - 1)
+    folder.append(blocks[-1:], chain.tip)
+    opened = BlockFolder(folder.path, REGTEST)
+    found = opened.chain()
+    assert [item.block.raw for item in opened.source.read(found.places(1, found.tip), with_coins=True)] == [
+        raw for raw, _ in blocks
+    ]
+
+
+def test_a_block_that_is_being_written_is_asked_for_again(tmp_path: Path) -> None:
+    """Its frame is there, in a file that was made longer before."""
+    chain = MiniChain(blocks=5)
+    folder = folder_of(chain, tmp_path / "blocks", file_size=1 << 20)
+    for _ in range(2):
+        chain.accept(chain.template().build())
+    path = folder.files.block_path(0)
+    before = path.stat().st_size
+    folder.append(stored(chain.history[5:]), 6)
+    whole = path.read_bytes()
+    key = Obfuscation(folder.files.xor_key)
+    torn = whole[: before + FRAME_SIZE] + key.apply(bytes(len(whole) - before - FRAME_SIZE), before + FRAME_SIZE)
+    path.write_bytes(torn)
+    opened = BlockFolder(folder.path, REGTEST)
+    assert opened.chain().tip == 5 and len(opened.refused) == 1
+    opened.refresh()
+    assert len(opened.refused) == 1
+    path.write_bytes(whole)
+    opened.refresh()
+    assert opened.chain().tip == 7 and not opened.refused and not opened.unlinked
+
+
+def test_a_block_from_the_future_is_taken_when_its_time_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = MiniChain(blocks=5)
+    folder = folder_of(chain, tmp_path / "blocks")
+    times = [int.from_bytes(block.raw[68:72], "little") for block, _ in chain.history]
+    monkeypatch.setattr("btcnode.data.folder.time.time", lambda: times[2] - 7200)
+    opened = BlockFolder(folder.path, REGTEST)
+    assert opened.chain().tip == 3
+    monkeypatch.setattr("btcnode.data.folder.time.time", lambda: times[-1])
+    opened.refresh()  # though no file has changed
+    assert opened.chain().tip == 5 and not opened.refused
+
+
+def test_undo_data_may_be_larger_than_any_block(tmp_path: Path) -> None:
+    """Inputs of a megabyte can spend coins of hundreds."""
+    path = tmp_path / "rev00000.dat"
+    size = 40 << 20
+    path.write_bytes(FRAME.pack(MAGIC, size) + b"\x01")
+    with path.open("ab") as file:
+        file.truncate(FRAME_SIZE + size + 32)
+    found = UndoFile(path, MAGIC, Obfuscation())
+    found.refresh()
+    assert (len(found), found.spenders(0)) == (1, 1)
