@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from btcnode.data.block_reader import DataError
 from btcnode.data.folder import BlockFolder
 from btcnode.data.progress import ProgressBar
 from btcnode.data.reading import require_arrow
@@ -56,11 +57,22 @@ def export_command(wish: ExportWish, cluster: Cluster, say: Callable[[str], None
         raise ConfigError("--follow goes on for ever: it cannot be given together with --to")
     form = ExportForm.checked(wish.tables.split(","), wish.with_prevouts, wish.partition)
     folder = BlockFolder(wish.blocks_dir, wish.params)
+    is_fresh = True
     with cluster.runner() as runner:
         while True:
             began = time.monotonic()
-            with ProgressBar("export") as bar:
-                done = export_chain(folder, wish.out, form, first=wish.first, last=wish.last, runner=runner, show=bar)
+            try:
+                with ProgressBar("export") as bar:
+                    done = export_chain(
+                        folder, wish.out, form, first=wish.first, last=wish.last, runner=runner, show=bar
+                    )
+            except DataError:
+                if wish.follow_s is None or is_fresh:
+                    raise
+                # a node that was ended hard has written over the end of its files since they were read
+                folder, is_fresh = BlockFolder(wish.blocks_dir, wish.params), True
+                continue
+            is_fresh = False
             seconds = time.monotonic() - began
             if done.written or done.removed or wish.follow_s is None:
                 rate = done.block_bytes / MEGA / seconds
@@ -105,6 +117,9 @@ def verify_command(wish: VerifyWish, cluster: Cluster, say: Callable[[str], None
         raise ConfigError("A task has at least one megabyte of blocks")
     if wish.scratch is not None and not wish.scratch.is_dir():
         raise ConfigError(f"There is no folder {wish.scratch}")
+    for path in (wish.report, wish.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ConfigError(f"There is no folder for {path}")
     work: Work
     if wish.tables_dir is not None:
         work = TableWork(TableChain(wish.tables_dir, wish.params))

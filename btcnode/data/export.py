@@ -6,31 +6,35 @@
     <out>/<table>/0000900000-0000900999.parquet
     <out>/manifest/0000900000-0000900999.json   hashes of the partition's blocks; with it the partition is there
 
-The manifest comes last and goes first: files without one are of no partition, and are deleted by the next export.
+Workers write files of names that nobody else has (a task may be carried out twice at once: Dask gives one to another
+worker when it takes the first for lost). Only the process that hands out the work gives them their names, and writes
+the manifest, which comes last and goes first: files without one are of no partition, and the next export deletes them.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from btcnode.data.folder import BlockFolder, Chain, FolderSource, Place, SourceBlock
+from btcnode.data.block_reader import FolderSource, Place, SourceBlock
+from btcnode.data.folder import BlockFolder, Chain
 from btcnode.data.ranges import PARTITION, check_partition, checked_range, partitions
 from btcnode.data.rows import batches_of
 from btcnode.data.schema import DICTIONARIES, ORDER, TABLES, VERSION, schema_of
 from btcnode.data.tasks import TaskRunner
-from btcnode.errors import ConfigError
+from btcnode.errors import ConfigError, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import from_display, to_display
 from btcnode.storage.durable import storage_error, sync_directory, sync_file, write_durably
+from btcnode.storage.layout import LOCK_FILE
 from btcnode.storage.locking import DirectoryLock
 
 EXPORT_FILE = "export.json"
@@ -93,13 +97,28 @@ class _Shared(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A partition that was written: blocks, inputs, bytes of the blocks, bytes of the files."""
+    """A partition that was written: hashes of its blocks (as people write them), inputs, bytes of the blocks.
+
+    ``files`` are the files of its tables, which have no names yet, with ``rows`` and ``sizes`` in bytes.
+    """
 
     partition: Partition
-    blocks: int
+    hashes: list[str]
     inputs: int
     block_bytes: int
-    file_bytes: int
+    files: dict[str, str]
+    rows: dict[str, int]
+    sizes: dict[str, int]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks it has."""
+        return len(self.hashes)
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of its files."""
+        return sum(self.sizes.values())
 
 
 @dataclass(slots=True)
@@ -154,12 +173,17 @@ class ExportFolder:
 
         Raises ConfigError, StorageError.
         """
-        if (self.out / EXPORT_FILE).exists():
+        try:
+            is_export = (self.out / EXPORT_FILE).exists()
+            others = self.out.is_dir() and any(entry.name != LOCK_FILE for entry in self.out.iterdir())
+        except OSError as error:
+            raise storage_error(error, f"cannot read {self.out}") from None
+        if is_export:
             if self.form() != (form, params.chain):
                 raise ConfigError(
                     f"{self.out} has an export of another network, of other tables or partitions: choose another folder"
                 )
-        elif self.out.is_dir() and any(entry.name != ".lock" for entry in self.out.iterdir()):
+        elif others:
             raise ConfigError(f"{self.out} has other files: choose another folder")
         try:
             for name in (*form.tables, MANIFEST_DIR):
@@ -174,14 +198,18 @@ class ExportFolder:
             "partition": form.partition,
         }
         write_durably(self.out / EXPORT_FILE, json.dumps(told, indent=1).encode())
-        self._clear_away(form)
+        self.clear_away(form)
 
-    def _clear_away(self, form: ExportForm) -> None:
+    def clear_away(self, form: ExportForm) -> None:
+        """Delete files that are of no partition; raises StorageError."""
         whole = {partition.name for partition in self.partitions()}
-        for name in (*form.tables, MANIFEST_DIR):
-            for path in (self.out / name).iterdir():
-                if path.name.startswith(".") or (path.suffix == ".parquet" and path.stem not in whole):
-                    path.unlink()
+        try:
+            for name in (*form.tables, MANIFEST_DIR):
+                for path in (self.out / name).iterdir():
+                    if path.name.startswith(".") or (path.suffix == ".parquet" and path.stem not in whole):
+                        path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, f"cannot clear away in {self.out}") from None
 
     def partitions(self) -> list[Partition]:
         """The partitions that are whole, by height."""
@@ -195,6 +223,30 @@ class ExportFolder:
             return from_display(hashes[height - partition.first])
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return b""
+
+    def name_files(self, written: Written) -> None:
+        """Give the files of a partition their names, then write its manifest; raises StorageError."""
+        partition = written.partition
+        manifest = self.manifest_path(partition)
+        try:
+            manifest.unlink(missing_ok=True)
+            for table, name in written.files.items():
+                path = self.table_path(table, partition)
+                path.with_name(name).replace(path)
+                sync_directory(path.parent)
+        except FileNotFoundError:
+            text = f"{self.out} has not what the workers have written: is it the same folder on all machines?"
+            raise StorageError(text) from None
+        except OSError as error:
+            raise storage_error(error, f"cannot write to {self.out}") from None
+        told = {
+            "from": partition.first,
+            "to": partition.last,
+            "rows": written.rows,
+            "bytes": written.sizes,
+            "hashes": written.hashes,
+        }
+        write_durably(manifest, json.dumps(told).encode())
 
     def remove(self, partition: Partition, tables: Sequence[str]) -> None:
         """Delete a partition, its manifest first; raises StorageError."""
@@ -224,7 +276,11 @@ def export_chain(
     """
     chain = folder.chain()
     first, last = checked_range(first, last, chain.tip)
-    out.mkdir(parents=True, exist_ok=True)
+    out = out.absolute()  # workers are elsewhere
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, f"cannot make {out}") from None
     lock = DirectoryLock(out)
     try:
         target = ExportFolder(out)
@@ -240,11 +296,14 @@ def export_chain(
         total = sum(len(task.places) for task in tasks)
         shared = _Shared(folder.source, str(out), form)
         for written in runner.run(_write_task, shared, tasks):
+            target.name_files(written)
             for other in there:
                 if written.partition.covers(other):
                     target.remove(other, form.tables)
             result.written.append(written)
             show(result.blocks, total)
+        if runner.lost:
+            target.clear_away(form)  # what they have begun
         return result
     finally:
         lock.release()
@@ -280,17 +339,18 @@ def _those_of_chain(target: ExportFolder, chain: Chain, form: ExportForm, result
 
 
 def _write_task(shared: _Shared, task: _ExportTask) -> Written:
-    """Write one partition, in whichever process this is."""
+    """Write the files of one partition, in whichever process this is."""
     found = shared.source.read(task.places, with_coins=shared.form.with_prevouts)
-    return write_partition(Path(shared.out), task.partition, found, shared.form, shared.source.params)
+    return write_files(Path(shared.out), task.partition, found, shared.form, shared.source.params)
 
 
-def write_partition(
+def write_files(
     out: Path, partition: Partition, blocks: Iterable[SourceBlock], form: ExportForm, params: NetworkParams
 ) -> Written:
-    """Write the files of a partition beside their names, then name them, then its manifest.
+    """Write the files of a partition beside the names that ``ExportFolder.name_files`` gives them.
 
-    ``blocks`` may come from anywhere. Raises StorageError, and what reading the blocks raises.
+    ``blocks`` may come from anywhere. Raises DataError for amounts that no column can hold, StorageError, and what
+    reading the blocks raises.
     """
     target = ExportFolder(out)
     hashes: list[str] = []
@@ -303,26 +363,23 @@ def write_partition(
             counts["bytes"] += source.block.size
             yield source
 
-    fresh = {table: target.table_path(table, partition).with_name(f".{partition.name}.new") for table in form.tables}
+    own = f".{partition.name}.{token_hex(8)}.new"
+    fresh = {table: target.table_path(table, partition).with_name(own) for table in form.tables}
     try:
         rows = _write_tables(fresh, counted(), form, params)
         sizes = {}
         for table, path in fresh.items():
             sync_file(path)
             sizes[table] = path.stat().st_size
-        target.manifest_path(partition).unlink(missing_ok=True)
-        for table, path in fresh.items():
-            path.replace(target.table_path(table, partition))
-            sync_directory(path.parent)
-    except OSError as error:
-        raise storage_error(error, f"cannot write to {out}") from None
-    finally:
+    except BaseException as error:
         for path in fresh.values():
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-    told = {"from": partition.first, "to": partition.last, "rows": rows, "bytes": sizes, "hashes": hashes}
-    write_durably(target.manifest_path(partition), json.dumps(told).encode())
-    return Written(partition, len(hashes), counts["inputs"], counts["bytes"], sum(sizes.values()))
+        if isinstance(error, OSError):
+            raise storage_error(error, f"cannot write to {out}") from None
+        raise
+    names = {table: path.name for table, path in fresh.items()}
+    return Written(partition, hashes, counts["inputs"], counts["bytes"], names, rows, sizes)
 
 
 def _write_tables(
@@ -330,26 +387,21 @@ def _write_tables(
 ) -> dict[str, int]:
     """Write all tables side by side; returns how many rows each has. Raises OSError."""
     rows = dict.fromkeys(paths, 0)
-    writers: dict[str, Any] = {}
-    try:
+    with ExitStack() as opened:
+        writers: dict[str, Any] = {}
         for table, path in paths.items():
             writers[table] = _writer(path, table, form)
+            opened.callback(writers[table].close)
         for batches in batches_of(blocks, params, form.tables, with_prevouts=form.with_prevouts):
             for table, batch in batches.items():
                 rows[table] += batch.num_rows
                 # one row group each time: those of all tables have the rows of the same blocks
                 writers[table].write_table(pa.Table.from_batches([batch]), row_group_size=max(batch.num_rows, 1))
-    finally:
-        for writer in writers.values():
-            writer.close()
     return rows
 
 
 def _writer(path: Path, table: str, form: ExportForm) -> Any:
     schema = schema_of(table, with_prevouts=form.with_prevouts)
-    with suppress(FileNotFoundError):
-        path.unlink()
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
     return pq.ParquetWriter(
         path,
         schema,

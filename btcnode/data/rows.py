@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.data.folder import SourceBlock
+from btcnode.data.block_reader import DataError, SourceBlock
 from btcnode.data.schema import KIND, SCRIPT_TYPES, TABLES, TYPE_NUMBERS, schema_of
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
@@ -54,7 +54,7 @@ class Batches:
         self._tables = tuple(tables)
         self._with_prevouts = with_prevouts
         self._schemas = {table: schema_of(table, with_prevouts=with_prevouts) for table in tables}
-        self.bytes = 0  # of the blocks that were collected
+        self.bytes = 0  # of the blocks that were collected, and of the coins that they spend
         self._columns: dict[str, dict[str, list[Any]]] = {}
         self._clear()
 
@@ -66,6 +66,8 @@ class Batches:
         """Collect a block; with prevouts its coins have to be there."""
         block, height = source.block, source.height
         self.bytes += block.size
+        if self._with_prevouts and "inputs" in self._tables:  # an input of 41 bytes may spend a script of 10,000
+            self.bytes += sum([sum(map(len, spent)) for spent in source.coins or ()])
         fees = _fees(source) if source.coins is not None else None
         if "blocks" in self._tables:
             self._add_block(source, None if fees is None else sum(fees))
@@ -79,11 +81,16 @@ class Batches:
             self._add_outputs(block, height)
 
     def take(self) -> dict[str, pa.RecordBatch]:
-        """The rows of all blocks since the last time."""
+        """The rows of all blocks since the last time; raises DataError where amounts are more than there can be."""
         batches = {}
         for table, schema in self._schemas.items():
             columns = self._columns[table]
-            arrays = [_array(columns[field.name], field.type) for field in schema]
+            try:
+                arrays = [_array(columns[field.name], field.type) for field in schema]
+            except (OverflowError, pa.ArrowInvalid) as error:
+                heights = columns["height"]
+                name = f"{table} of blocks {heights[0]} to {heights[-1]}"
+                raise DataError(f"the {name} have values that no valid block has: {error}") from None
             batches[table] = pa.RecordBatch.from_arrays(arrays, schema=schema)
         self._clear()
         return batches

@@ -1,6 +1,7 @@
 """Carrying out tasks on Dask: a scheduler's workers, local processes, or this process.
 
-Dask does what has to be done there: it sends tasks to workers that are free, and again where one was lost.
+Dask does what there is to do there: it sends tasks to workers that are free, also those that join late, and again where
+one was lost.
 """
 
 from __future__ import annotations
@@ -8,21 +9,26 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from btcnode.errors import BtcnodeError, ConfigError
 
 RETRIES = 3  # of a task whose worker was lost, or that has raised an error of the system
 AHEAD = 2  # tasks for each worker that are sent before results are there: bounds what waits anywhere
-CONNECT_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
+LOOK_S = 1.0  # from one look at the workers to the next, while nothing is done
+POLL_S = 0.01
+NOBODY_TIMEOUT_S = 60.0  # without a worker, or without its scheduler, work is given up
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class WorkersLostError(BtcnodeError):
-    """A task could not be carried out: its worker was lost, again and again."""
+    """Tasks could not be carried out: workers were lost again and again, or the scheduler was."""
 
 
 def _handed_on(value: Any) -> Any:
@@ -36,9 +42,13 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
     ``scheduler`` is an address (``tcp://host:8786``), ``workers`` the number of local processes without one.
     """
 
-    def __init__(self, *, scheduler: str | None = None, workers: int = 1) -> None:
-        """Raises ConfigError where Dask is wanted and not there, or the scheduler cannot be reached."""
+    def __init__(self, *, scheduler: str | None = None, workers: int = 1, patience_s: float = NOBODY_TIMEOUT_S) -> None:
+        """Raises ConfigError where Dask is wanted and not there, or the scheduler cannot be reached.
+
+        Where nobody works for ``patience_s`` seconds, work is given up.
+        """
         self.lost = 0  # workers that were there, and are no more
+        self._patience_s = patience_s
         self._stack = ExitStack()
         self._client: Any = None
         self._seen: set[str] = set()
@@ -52,6 +62,8 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
             from distributed import Client, LocalCluster
         except ImportError:
             raise ConfigError("This needs Dask: pip install 'btcnode[data]'") from None
+        for name in ("distributed.client", "distributed.scheduler", "distributed.nanny"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what there is to say is said by our errors
         address: Any = scheduler
         if scheduler is None:
             cluster = LocalCluster(
@@ -75,7 +87,7 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
     def run(self, function: Callable[[Any, T], R], shared: Any, tasks: Iterable[T]) -> Iterator[R]:
         """``function(shared, task)`` of every task, in the order in which they are done.
 
-        Raises what the function raises, WorkersLostError.
+        Raises what the function raises, ConfigError (workers without this package), WorkersLostError.
         """
         if self._client is None:
             for task in tasks:
@@ -84,27 +96,64 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
         yield from self._run_there(function, shared, tasks)
 
     def _run_there(self, function: Callable[[Any, T], R], shared: Any, tasks: Iterable[T]) -> Iterator[R]:
-        from distributed import KilledWorker, as_completed
+        from distributed import as_completed
 
         client, left = self._client, iter(tasks)
         common = client.submit(_handed_on, shared, pure=False)
+        futures = as_completed(loop=client.loop)
+        under_way = 0
 
-        def send() -> list[Any]:
-            task = next(left, None)
-            return [] if task is None else [client.submit(function, common, task, pure=False, retries=RETRIES)]
+        def send() -> int:
+            """Send tasks until every worker has two."""
+            sent = 0
+            while under_way + sent < AHEAD * max(1, self._count_workers()) and (task := next(left, None)) is not None:
+                futures.add(client.submit(function, common, task, pure=False, retries=RETRIES))
+                sent += 1
+            return sent
 
-        known = max(1, self._count_workers())
-        futures = as_completed([future for _ in range(AHEAD * known) for future in send()], loop=client.loop)
-        for future in futures:
+        under_way += send()
+        alone_since: float | None = None
+        while under_way:
+            if not self._wait(futures):
+                alone_since = None if self._count_workers() else alone_since or monotonic()
+                if alone_since is not None and monotonic() - alone_since > self._patience_s:
+                    raise WorkersLostError(f"the scheduler has had no workers for {self._patience_s:.0f} s")
+                under_way += send()  # workers may have joined
+                continue
+            future = next(futures)
             try:
-                result = future.result()
-            except KilledWorker as error:
-                raise WorkersLostError(f"workers were lost again and again: {error}") from None
+                result = self._result(future)
             finally:
                 future.release()
-            self._count_workers()
-            futures.update(send())
+            under_way -= 1
+            under_way += send()
             yield result
+
+    @staticmethod
+    def _wait(futures: Any) -> bool:
+        """Wait for a task to be done, for a while; whether one is."""
+        end = monotonic() + LOOK_S
+        while not futures.has_ready():
+            if monotonic() > end:
+                return False
+            sleep(POLL_S)
+        return True
+
+    @staticmethod
+    def _result(future: Any) -> Any:
+        """What a task came to; raises what it has raised, ConfigError, WorkersLostError."""
+        from distributed import KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise WorkersLostError(f"workers were lost again and again: {error}") from None
+        except CancelledError:
+            raise WorkersLostError("the connection to the scheduler was lost: start anew, the work goes on") from None
+        except ImportError as error:
+            raise ConfigError(
+                f"The workers lack what this needs (pip install 'btcnode[data]' there): {error}"
+            ) from None
 
     def worker_processes(self) -> dict[int, str]:
         """Process ids of the workers, and their addresses; empty where the work is done here."""
@@ -113,8 +162,11 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
         return {process: address for address, process in self._client.run(os.getpid).items()}
 
     def _count_workers(self) -> int:
-        """How many workers there are; those that are gone are counted."""
-        there = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        """How many workers there are; those that are gone are counted. Raises WorkersLostError."""
+        try:
+            there = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        except (OSError, RuntimeError, ValueError):
+            raise WorkersLostError("the connection to the scheduler was lost: start anew, the work goes on") from None
         self._seen |= there
         self.lost = len(self._seen - there)
         return len(there)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from btcnode.consensus.connect import block_outputs
-from btcnode.data.export import ExportFolder, ExportForm, Partition, export_chain, write_partition
+from btcnode.data.export import ExportFolder, ExportForm, Partition, export_chain, write_files
 from btcnode.data.folder import BlockFolder, SourceBlock
 from btcnode.data.schema import TABLES
 from btcnode.data.tables import TableChain, TablePlace, TablesSource
@@ -51,7 +51,7 @@ def test_real_blocks_have_the_figures_of_getblockstats_and_come_back(vectors: Pa
         source = as_source(real)
         assert source.coins is not None
         partition = Partition(real.height, real.height)
-        write_partition(tmp_path, partition, [source], FORM, MAINNET)
+        target.name_files(write_files(tmp_path, partition, [source], FORM, MAINNET))
         (row,) = pq.read_table(target.table_path("blocks", partition)).to_pylist()
         told = figures(source.block, source.coins, made=real.height > 0)
         assert (row["fees"], row["input_count"], row["output_count"], row["tx_count"]) == (
@@ -61,7 +61,8 @@ def test_real_blocks_have_the_figures_of_getblockstats_and_come_back(vectors: Pa
         assert sum(tx["size"] for tx in txs) == told["total_size"]
         assert sum(tx["weight"] for tx in txs) == told["total_weight"]
         assert sum(tx["value_out"] for tx in txs) == told["total_out"]
-        place = TablePlace(partition, 0, real.height, real.height, len(real.raw))
+        block = source.block
+        place = TablePlace(partition, 0, real.height, real.height, len(real.raw), block.prev_hash, block.hash)
         (again,) = TablesSource(str(tmp_path), MAINNET).read([place], with_coins=True)
         assert again.block.raw == real.raw and again.coins == source.coins, real.name
     assert len(blocks) == 27
@@ -102,7 +103,8 @@ def test_others_read_real_blocks(vectors: Path, tmp_path: Path, name: str) -> No
         (tmp_path / table).mkdir()
     sources = [as_source(raito_block(vectors / f"raito/full_{height}.json")) for height in RAITO[-4:]]
     for source in sources:
-        write_partition(tmp_path, Partition(source.height, source.height), [source], FORM, MAINNET)
+        written = write_files(tmp_path, Partition(source.height, source.height), [source], FORM, MAINNET)
+        ExportFolder(tmp_path).name_files(written)
     files = f"{tmp_path}/inputs/*.parquet"
     if name == "duckdb":
         found = library.sql(f"select sum(prev_value), count(*) from '{files}'").fetchall()[0]

@@ -11,16 +11,18 @@ import pytest
 
 import btcnode.data as data
 from btcnode.data.export import Exported, ExportFolder, ExportForm, Partition, export_chain
-from btcnode.data.folder import BlockFolder, SourceBlock
-from btcnode.data.rows import batches_of, type_number
+from btcnode.data.folder import BlockFolder, DataError, SourceBlock
+from btcnode.data.rows import GROUP_BYTES, batches_of, type_number
 from btcnode.data.schema import ORDER, SCRIPT_TYPES, TABLES, schema_of
 from btcnode.data.tables import TableChain
 from btcnode.data.tasks import TaskRunner
-from btcnode.errors import ConfigError, DatadirLockedError
+from btcnode.errors import ConfigError, DatadirLockedError, DiskFullError, StorageError
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.coin import make_coin
 from btcnode.script.solver import script_type
 from btcnode.storage.locking import DirectoryLock
 from tests.lib.block_folder import UncheckedChain, WrittenFolder, busy_chain, folder_of, stored
+from tests.lib.full_disk import no_room
 from tests.lib.mini_chain import REGTEST, MiniChain
 
 WHOLE = ExportForm(TABLES, True, 10)
@@ -219,3 +221,59 @@ def test_batches_are_cut_between_blocks_and_bounded(chain: UncheckedChain, monke
         for table in TABLES:
             assert set(batches[table]["height"].to_pylist()) == heights
         assert sum(batches["blocks"]["size"].to_pylist()[:-1]) < 5000
+
+
+def test_what_the_system_refuses_is_one_line_and_the_export_goes_on(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder_of(chain, tmp_path / "blocks")
+    run(tmp_path / "blocks", tmp_path / "whole")
+    run(tmp_path / "blocks", tmp_path / "out", last=39)
+    with no_room(6000), pytest.raises(DiskFullError, match=r"cannot write to .*/out: no room left"):
+        run(tmp_path / "blocks", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.new"))
+    assert len(ExportFolder(tmp_path / "out").partitions()) >= 4
+    run(tmp_path / "blocks", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_folders_that_cannot_be_are_told(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder_of(chain, tmp_path / "blocks")
+    (tmp_path / "file").write_bytes(b"")
+    for out in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(StorageError, match=r"cannot make .*/file"):
+            run(tmp_path / "blocks", out)
+    run(tmp_path / "blocks", tmp_path / "out", last=9)
+    (tmp_path / "out/inputs/.x.new").mkdir()
+    with pytest.raises(StorageError, match=r"cannot clear away in .*/out"):
+        run(tmp_path / "blocks", tmp_path / "out")
+
+
+def test_files_that_vanish_meanwhile_are_told_and_the_export_goes_on(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    opened = BlockFolder(folder.path, REGTEST)
+    path = folder.files.block_path(1)
+    path.rename(tmp_path / "away")
+    with TaskRunner() as runner:
+        with pytest.raises(DataError, match=r"block [0-9a-f]{64} at height \d+ cannot be read from blk00001.dat"):
+            export_chain(opened, tmp_path / "out", WHOLE, runner=runner)
+        assert not list((tmp_path / "out").rglob("*.new"))
+        (tmp_path / "away").rename(path)
+        export_chain(opened, tmp_path / "out", WHOLE, runner=runner)
+        export_chain(opened, tmp_path / "whole", WHOLE, runner=runner)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_amounts_that_no_column_holds_are_told(chain: UncheckedChain) -> None:
+    block, delta = chain.history[-1]
+    most = (2**63 - 1).to_bytes(8, "little")
+    coins = [[coin[:4] + most + coin[12:] for coin in spent] for spent in delta.undo]
+    assert sum(map(len, coins)) > 3
+    with pytest.raises(DataError, match=f"blocks {chain.tip} to {chain.tip} have values that no valid block has"):
+        list(batches_of([SourceBlock(chain.tip, 0, block, coins)], REGTEST, with_prevouts=True))
+
+
+def test_large_coins_count_for_the_size_of_a_batch(chain: UncheckedChain) -> None:
+    block, delta = chain.history[-1]
+    coins = [[make_coin(1, False, 1000, bytes(100_000)) for _ in spent] for spent in delta.undo]
+    spending = sum(map(len, coins))
+    sources = [SourceBlock(chain.tip, 0, block, coins)] * (2 * GROUP_BYTES // (100_000 * spending) + 2)
+    assert len(list(batches_of(sources, REGTEST, with_prevouts=True))) > 1
