@@ -37,13 +37,15 @@ class Sample(NamedTuple):
 class Report:
     """The chain up to ``height``, whose block is ``tip``; ``muhash`` is empty where no sum was taken.
 
-    ``txouts`` and ``amount`` (satoshi) are those of the coins that are left.
+    ``txouts`` and ``amount`` (satoshi) are those of the coins that are left. ``notes`` are no faults: what else lies
+    there and was not looked at.
     """
 
     height: int
     tip: str
     expected_muhash: str | None = None
     failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     seconds: float = 0.0
     lost_workers: int = 0
@@ -95,7 +97,10 @@ class Report:
             lines.append("the muhash was compared with no node's: compare it with gettxoutsetinfo muhash")
         elif self.muhash and self.muhash != self.expected_muhash:
             lines.append(f"FAILED: the muhash should be {self.expected_muhash}")
+        lines += [f"note: {note}" for note in self.notes]
         lines += [_failure_line(failure) for failure in self.failures]
+        if self.failures and not self.muhash:
+            lines.append("since blocks failed, it was not looked whether coins were spent twice")
         lines.append("valid" if self.is_good else "NOT VALID")
         return "\n".join(lines)
 
@@ -125,6 +130,7 @@ class Report:
             "expected_muhash": self.expected_muhash,
             "txouts": self.txouts,
             "total_amount": self.amount,
+            "notes": self.notes,
             "failures": [failure._asdict() for failure in self.failures],
             "workers": workers,
         }

@@ -1,18 +1,25 @@
-"""Blocks out of the tables of an export: byte for byte what they were made from."""
+"""Blocks out of the tables of an export: byte for byte what they were made from.
+
+The rows are made out of the blocks again and compared, so that those columns are proven too that no block has: fees,
+sizes, types of scripts.
+"""
 
 from __future__ import annotations
 
+import struct
 import time
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from btcnode.chain.header_tree import HeaderTree
+from btcnode.data.block_reader import DataError, SourceBlock
 from btcnode.data.export import ExportFolder, Partition
-from btcnode.data.folder import DataError, SourceBlock
+from btcnode.data.rows import Batches
 from btcnode.data.schema import TABLES
 from btcnode.errors import ConfigError, DecodeError, RuleViolation
 from btcnode.networks.parameters import NetworkParams
@@ -27,13 +34,18 @@ _ALL = "blocks, transactions, inputs and outputs"
 
 
 class TablePlace(NamedTuple):
-    """A row group of a partition: that of all its tables, with the rows of the same blocks; bytes of these blocks."""
+    """A row group of a partition: that of all its tables, with the rows of the same blocks; bytes of these blocks.
+
+    ``prev_hash`` is that of the first block's parent, ``hash`` that of the last block, in internal order.
+    """
 
     partition: Partition
     group: int
     first: int
     last: int
     size: int
+    prev_hash: bytes
+    hash: bytes
 
 
 class TablesSource(NamedTuple):
@@ -46,19 +58,27 @@ class TablesSource(NamedTuple):
         """The blocks of these row groups; raises DataError where they are not as they were written."""
         folder = ExportFolder(Path(self.directory))
         for place in places:
+            name = f"{place.partition.name}, heights {place.first} to {place.last}"
             try:
-                yield from _blocks_of(folder, place, with_coins=with_coins)
-            except (OSError, DecodeError, KeyError, IndexError, StopIteration, ValueError) as error:
-                name = f"{place.partition.name}, heights {place.first} to {place.last}"
+                yield from _blocks_of(folder, place, self.params, with_coins=with_coins)
+            except _UNREADABLE as error:
                 raise DataError(f"the tables of {name} cannot be read: {error}") from None
 
 
+_UNREADABLE = (
+    OSError, DecodeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error,
+    pa.ArrowException,
+)  # fmt: skip
+"""What files come to that somebody has changed, or whose columns are others."""
+
+
 class _Cursor:
-    """The rows of a table of one row group, in turn."""
+    """The rows of a table of one row group, in turn; ``rows`` are all of them."""
 
     def __init__(self, folder: ExportFolder, table: str, place: TablePlace) -> None:
         with pq.ParquetFile(folder.table_path(table, place.partition)) as file:
-            columns = file.read_row_group(place.group).to_pydict()
+            self.rows = file.read_row_group(place.group)
+        columns = self.rows.to_pydict()
         self._names = tuple(columns)
         self._rows = zip(*columns.values(), strict=True)
 
@@ -70,8 +90,14 @@ class _Cursor:
         return dict(zip(self._names, row, strict=True))
 
 
-def _blocks_of(folder: ExportFolder, place: TablePlace, *, with_coins: bool) -> Iterator[SourceBlock]:
-    blocks, transactions, inputs, outputs = (_Cursor(folder, table, place) for table in TABLES)
+def _blocks_of(
+    folder: ExportFolder, place: TablePlace, params: NetworkParams, *, with_coins: bool
+) -> Iterator[SourceBlock]:
+    cursors = {table: _Cursor(folder, table, place) for table in TABLES}
+    blocks, transactions, inputs, outputs = cursors.values()
+    prev_hash = place.prev_hash
+    again = Batches(params, with_prevouts=True)
+    found = []
     for height in range(place.first, place.last + 1):
         head = blocks.take()
         raws = [_header(head), compact_size(head["tx_count"])]
@@ -81,12 +107,29 @@ def _blocks_of(folder: ExportFolder, place: TablePlace, *, with_coins: bool) -> 
             ins = [inputs.take() for _ in range(fields["input_count"])]
             outs = [outputs.take() for _ in range(fields["output_count"])]
             raws.append(_transaction(fields, ins, outs))
-            if i and with_coins:
+            if i:
                 coins.append([_coin(row) for row in ins])
         block = parse_block(b"".join(raws))
-        if head["height"] != height or block.hash[::-1] != head["hash"]:
-            raise DecodeError(f"block {head['hash'].hex()} is not what its rows make")
-        yield SourceBlock(height, int(head["median_time"].timestamp()), block, coins if with_coins else None)
+        if block.prev_hash != prev_hash:
+            raise DecodeError(f"the block at height {height} does not follow the one before it")
+        prev_hash = block.hash
+        source = SourceBlock(height, int(head["median_time"].timestamp()), block, coins)
+        again.add(source)
+        found.append(source if with_coins else source._replace(coins=None))
+    if prev_hash != place.hash:
+        raise DecodeError(f"the block at height {place.last} is not the one that was there before")
+    for table, batch in again.take().items():
+        rows = cursors[table].rows
+        if not rows.equals(pa.Table.from_batches([batch])):
+            raise DecodeError(f"the rows of {table} are not those that the blocks make{_difference(rows, batch)}")
+    yield from found
+
+
+def _difference(rows: Any, batch: pa.RecordBatch) -> str:
+    for name in batch.schema.names:
+        if name not in rows.schema.names or not rows[name].combine_chunks().equals(batch[name]):
+            return f": column {name}"
+    return ""
 
 
 def _header(row: dict[str, Any]) -> bytes:
@@ -126,7 +169,7 @@ class TableChain:
             raise ConfigError(f"{directory} is an export of network {chain}, not {params.chain}")
         if form.tables != TABLES or not form.with_prevouts:
             raise ConfigError(f"{directory} does not have {_ALL} with prevouts: export it with --with-prevouts")
-        self.source = TablesSource(str(directory), params)
+        self.source = TablesSource(str(directory.absolute()), params)  # workers are elsewhere
         self.tree = HeaderTree(params)
         self.groups: list[TablePlace] = []
         row = 0
@@ -143,17 +186,22 @@ class TableChain:
             with pq.ParquetFile(folder.table_path("blocks", partition)) as file:
                 for group in range(file.num_row_groups):
                     columns = file.read_row_group(group, [*_HEADER_COLUMNS, "size"]).to_pylist()
+                    parent = row if height else -1
                     for fields in columns:
                         row, _ = self.tree.add(_header(fields), now)
                         if self.tree.height(row) != height:
                             raise DataError(f"the header at height {height} does not follow the one before it")
                         height += 1
                     size = sum(fields["size"] for fields in columns)
-                    self.groups.append(TablePlace(partition, group, height - len(columns), height - 1, size))
+                    prev_hash = bytes(32) if parent < 0 else self.tree.hash(parent)
+                    first, tip = height - len(columns), self.tree.hash(row)
+                    self.groups.append(TablePlace(partition, group, first, height - 1, size, prev_hash, tip))
         except RuleViolation as violation:
             raise DataError(f"the header at height {height} is bad: {violation}") from None
-        except (OSError, ValueError) as error:
+        except _UNREADABLE as error:
             raise DataError(f"{partition.name} cannot be read: {error}") from None
+        if height != partition.last + 1:
+            raise DataError(f"{partition.name} has no row for height {height}, or too many")
         return row
 
     def hash(self, height: int) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
+from btcnode.consensus.connect import coinbases_differ
 from btcnode.data.coin_keys import KeySpool
 from btcnode.data.folder import BlockFolder, Chain
 from btcnode.data.ranges import checked_range
@@ -28,7 +29,7 @@ from btcnode.data.verify import (
     verify_task,
 )
 from btcnode.errors import ConfigError
-from btcnode.networks.parameters import NetworkParams
+from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT, NetworkParams
 from btcnode.primitives.hashes import to_display
 from btcnode.storage.block_import import MIN_BLOCK_SIZE
 from btcnode.storage.layout import block_file_name
@@ -64,8 +65,11 @@ class Work(Protocol):
     def faults(self, *, whole: bool) -> list[Failure]:
         """What is wrong with headers and files, as far as it can be told without reading blocks.
 
-        ``whole``: the chain's end was not given, so that all that lies there is meant.
+        ``whole``: the chain's end was not given, so that all that lies there is meant. Raises StorageError.
         """
+
+    def notes(self) -> list[str]:
+        """What lies there beside the chain and is not verified with it, without being a fault."""
 
 
 class FolderWork:
@@ -78,6 +82,8 @@ class FolderWork:
         self.tip = self._chain.tip
         self.hash = self._chain.hash
         self.median_times = self._chain.median_times
+        self._above = self._chain.height_above
+        self._damage = self._chain.damage_beside()
 
     def tasks(self, last: int, task_bytes: int) -> Iterator[VerifyTask]:
         """See ``Work``."""
@@ -99,15 +105,24 @@ class FolderWork:
         for item in folder.refused:
             where = f"byte {item.pos} of {block_file_name(item.file)}"
             found.append(Failure(-1, to_display(item.hash), "bad-header", f"{item.reason}, at {where}"))
-        if whole and folder.unlinked:
+        if whole and self._damage and (self._above >= 0 or folder.unlinked):
+            reason = "unlinked" if folder.unlinked else "not-connected"
+            found.append(Failure(self.tip + 1, "", reason, self._damage))
+        return found
+
+    def notes(self) -> list[str]:
+        """See ``Work``."""
+        found = []
+        above, unlinked = self._above, self._folder.unlinked
+        if above >= 0:
             text = (
-                f"{folder.unlinked} blocks do not follow from the genesis block: one before them is missing or damaged"
+                f"blocks above {self.tip}, up to height {above}, were not verified: their node has not connected them"
             )
-            found.append(Failure(self.tip + 1, "", "unlinked", text))
-        above = self._chain.height_above
-        if whole and above >= 0:
-            text = f"a chain up to height {above} has no undo data from here on: it is damaged, or not connected yet"
-            found.append(Failure(self.tip + 1, "", "not-connected", text))
+            found.append(f"{text} (no undo data)")
+        if unlinked:
+            found.append(f"{unlinked} blocks were not verified: blocks before them are not here yet")
+        if self._damage and not found:
+            found.append(f"{self._damage}, or left by a crash; is {self.tip} the height that it should be?")
         return found
 
 
@@ -124,6 +139,7 @@ class TableWork:
     def tasks(self, last: int, task_bytes: int) -> Iterator[VerifyTask]:
         """See ``Work``; row groups are not cut: raises ConfigError for a height within one."""
         waiting: list[TablePlace] = []
+        size = 0
         within = next((place for place in self._chain.groups if place.first <= last < place.last), None)
         if within is not None:
             raise ConfigError(
@@ -133,14 +149,19 @@ class TableWork:
             if place.last > last:
                 break
             waiting.append(place)
-            if sum(item.size for item in waiting) >= task_bytes:
+            size += max(place.size, MIN_BLOCK_SIZE)
+            if size >= task_bytes:
                 yield VerifyTask(waiting[0].first, waiting[-1].last, waiting)
-                waiting = []
+                waiting, size = [], 0
         if waiting:
             yield VerifyTask(waiting[0].first, waiting[-1].last, waiting)
 
     def faults(self, *, whole: bool) -> list[Failure]:
         """See ``Work``: a bad header was refused when the export was opened."""
+        return []
+
+    def notes(self) -> list[str]:
+        """See ``Work``: an export has nothing else."""
         return []
 
 
@@ -189,9 +210,10 @@ def verify_chain(
     """
     whole = last is None
     _, last = checked_range(0, last, work.tip)
-    shared = Shared(work.source, work.median_times(), secrets.token_bytes(SALT_SIZE))
-    report = Report(last, to_display(work.hash(last)), expected_muhash)
+    shared = Shared(work.source, work.median_times(), secrets.token_bytes(SALT_SIZE), _repeats(work, last))
+    report = Report(last, to_display(work.hash(last)), None if expected_muhash is None else expected_muhash.lower())
     report.failures += work.faults(whole=whole)
+    report.notes += work.notes() if whole else []
     began = monotonic()
     done = 0
     with tempfile.TemporaryDirectory(prefix="btcnode-verify-", dir=scratch) as folder:
@@ -216,12 +238,28 @@ def verify_chain(
     return report
 
 
+def _repeats(work: Work, last: int) -> tuple[int, int]:
+    """The heights whose coinbases may be the same (``Shared.repeats``): where BIP30 is a rule beside BIP34.
+
+    BIP34 puts the height into coinbases, but those before it may have a later height in them. Of the chain that all
+    know it is known how far from now that is (Core's BIP34_IMPLIES_BIP30_LIMIT), of another chain nothing is.
+    """
+    params: NetworkParams = work.source.params
+    if coinbases_differ(params):
+        return 0, last + 1
+    at = params.bip34_height
+    if last >= at and work.hash(at) != params.bip34_hash:
+        return last, last + 1
+    return at, BIP34_IMPLIES_BIP30_LIMIT
+
+
 def _put_sums_together(
     total: _Whole, report: Report, work: Work, runner: TaskRunner, shared: Shared, task_bytes: int
 ) -> None:
     """Put the sums together: every coin made before it is spent, and spent once; no transaction twice."""
     params: NetworkParams = work.source.params
-    repeated = find_repeated(total.coinbases, [height for height, _ in params.bip30_exceptions])
+    known = [at for at, name in params.bip30_exceptions if at <= report.height and work.hash(at) == name]
+    repeated = find_repeated(total.coinbases, known)
     if repeated is not None:
         name = to_display(work.hash(repeated[1]))
         text = f"its coinbase is that of height {repeated[0]} once more"

@@ -20,8 +20,8 @@ from btcnode.consensus.blocks import check_merkle_root
 from btcnode.consensus.connect import BIP30_OVERWRITTEN, BlockDelta, ConnectContext, connect_block, script_violation
 from btcnode.consensus.deployments import script_flags
 from btcnode.consensus.subsidy import block_subsidy
+from btcnode.data.block_reader import DataError, SourceBlock
 from btcnode.data.coin_keys import coin_keys
-from btcnode.data.folder import DataError, SourceBlock
 from btcnode.errors import RuleViolation, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
@@ -48,11 +48,19 @@ class Source(Protocol):
 
 
 class Shared(NamedTuple):
-    """What every task needs: ``times`` are the median times past of the chain by height, ``salt`` is secret."""
+    """What every task needs: ``times`` are the median times past of the chain by height, ``salt`` is secret.
+
+    ``repeats`` are the heights (a range, and all from a second one on) at which a coinbase may be an earlier one again.
+    """
 
     source: Source
     times: array[int]
     salt: bytes
+    repeats: tuple[int, int]
+
+    def may_repeat(self, height: int) -> bool:
+        """Whether the coinbase at a height may be that of another height too, as far as BIP34 is concerned."""
+        return 0 < height <= self.repeats[0] or height >= self.repeats[1]
 
 
 class VerifyTask(NamedTuple):
@@ -137,18 +145,24 @@ def verify_task(shared: Shared, task: VerifyTask) -> Outcome:
     height = task.first
     try:
         for source in shared.source.read(task.places, with_coins=True):
-            block, height = source.block, source.height
+            block = source.block
+            if source.height != height:
+                raise DataError(f"block {to_display(block.hash)} came in the place of the one at height {height}")
+            if source.median_time != shared.times[height]:
+                raise DataError(f"block {to_display(block.hash)} was told with another median time")
             delta, failure = verify_block(source, shared.times, params)
             if failure is not None:
                 break
             overwritten = (height, block.hash) in BIP30_OVERWRITTEN
             total.add(delta, block.txids[0] if overwritten else b"")
-            if height and height <= params.bip34_height:
+            if shared.may_repeat(height):
                 coinbases.append((height, block.txids[0]))
             txs += block.n_tx
             inputs += len(block.in_pos) - 1
             size += block.size
             height += 1
+        if failure is None and height != task.last + 1:
+            raise DataError(f"blocks {height} to {task.last} were not looked at")
     except (DataError, StorageError) as error:
         failure = Failure(height, "", "unreadable", str(error))
     made = [outpoint + coin for outpoint, coin in total.made.items()]

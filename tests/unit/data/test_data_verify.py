@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from btcnode.data.export import ExportForm, export_chain
-from btcnode.data.folder import BlockFolder
+from btcnode.data.export import ExportFolder, ExportForm, export_chain
+from btcnode.data.folder import BlockFolder, DataError
 from btcnode.data.report import Report
 from btcnode.data.schema import TABLES
 from btcnode.data.tables import TableChain
@@ -17,12 +21,14 @@ from btcnode.data.tasks import TaskRunner
 from btcnode.data.verification import FolderWork, TableWork, verify_chain
 from btcnode.data.verify import Failure, VerifyTask
 from btcnode.errors import ConfigError
+from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.coin import coin_value, make_txout
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.storage.muhash import MuHash
+from btcnode.testing.blocks import coinbase_tx
 from btcnode.testing.templates import TEMPLATES, signed_tx
-from tests.lib.block_folder import UncheckedChain, busy_chain, folder_of
+from tests.lib.block_folder import UncheckedChain, WrittenFolder, busy_chain, folder_of, stored
 from tests.lib.mini_chain import REGTEST, MiniChain, spend
 
 TASK = 4000  # bytes: some tasks of several blocks
@@ -215,7 +221,166 @@ def test_blocks_that_nobody_has_connected_are_not_passed_over(chain: UncheckedCh
     folder.change(folder.undo_positions[tip.hash], 1, lambda byte: byte ^ 1, undo=True)
     failure = only_failure(verified(folder.path))
     assert (failure.height, failure.reason) == (chain.tip, "not-connected")
+    assert "1 entries of rev" in failure.detail
     assert verified(folder.path, last=chain.tip - 1).is_good
+
+
+def test_blocks_that_are_stored_ahead_are_no_fault(chain: UncheckedChain, tmp_path: Path) -> None:
+    """A node that syncs has some above its tip, and some whose parents are still to come."""
+    blocks = stored(chain.history)
+    folder = WrittenFolder(tmp_path / "blocks")
+    folder.append(blocks[:60], 1)
+    folder.append([(raw, None) for raw, _ in blocks[60:70] + blocks[71:80]], 61)
+    report = verified(folder.path)
+    assert report.is_good and report.height == 60 and len(report.notes) == 2
+    assert "up to height 70, were not verified" in report.as_text() and "9 blocks were not verified" in report.as_text()
+    assert report.as_json()["notes"] == report.notes and "NOT VALID" not in report.as_text()
+
+
+def test_blocks_after_a_lost_one_that_were_connected_are_a_fault(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    folder.change(folder.positions[chain.history[-3][0].hash], -8, lambda byte: byte ^ 1)  # of its frame's magic
+    failure = only_failure(verified(folder.path))
+    assert (failure.height, failure.reason) == (chain.tip - 2, "unlinked")
+    assert "was connected, and a block before it is missing" in failure.detail
+
+
+def test_undo_data_without_a_block_is_told(chain: UncheckedChain, tmp_path: Path) -> None:
+    """The last block's frame is damaged: nothing but its undo data tells of it."""
+    folder = folder_of(chain, tmp_path / "blocks")
+    folder.change(folder.positions[chain.history[-1][0].hash], -8, lambda byte: byte ^ 1)
+    report = verified(folder.path)
+    assert report.height == chain.tip - 1 and report.is_good
+    assert f"is {chain.tip - 1} the height that it should be?" in report.as_text()
+
+
+def test_a_muhash_may_be_in_capitals(chain: UncheckedChain, tmp_path: Path) -> None:
+    folder = folder_of(chain, tmp_path / "blocks")
+    assert verified(folder.path, expected=muhash_of(chain).upper()).is_good
+
+
+LATE = replace(REGTEST, bip34_height=60)  # the height is asked of coinbases from there on
+
+
+def with_repeated_coinbase(*, first: int, again: int) -> UncheckedChain:
+    """The coinbase of one height is that of another too; an output of it is spent only after the second."""
+    chain = UncheckedChain(LATE)
+    coinbase = coinbase_tx(again, 50 * 10**8, extra=b"twice")
+    for height in range(1, again + 2):
+        if height in (first, again):
+            chain.force(replace(chain.template(), coinbase=coinbase).build())
+        else:
+            chain.force(chain.template().build())
+    return chain
+
+
+def report_of(chain: UncheckedChain, folder: Path, params: NetworkParams, task_bytes: int = TASK) -> Report:
+    folder_of(chain, folder)
+    with TaskRunner() as runner:
+        return verify_chain(FolderWork(BlockFolder(folder, params)), runner, task_bytes=task_bytes)
+
+
+@pytest.mark.parametrize("again", [20, 90], ids=["before BIP34", "after BIP34"])
+def test_a_coinbase_that_comes_again_is_named(tmp_path: Path, again: int) -> None:
+    """A block before BIP34 may have a later block's height in its coinbase: BIP30 is a rule of its own there."""
+    chain = with_repeated_coinbase(first=10, again=again)
+    failure = only_failure(report_of(chain, tmp_path / "blocks", LATE))
+    assert (failure.height, failure.reason) == (again, "bad-txns-BIP30") and "of height 10" in failure.detail
+
+
+@pytest.mark.parametrize("task_bytes", [1, TASK, 1 << 30])
+def test_coinbases_that_were_overwritten_are_in_no_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_bytes: int
+) -> None:
+    """Two of mainnet's: the later one is the coin, and the earlier never was one for the set's sum."""
+    chain = with_repeated_coinbase(first=10, again=20)
+    first, second = chain.history[9][0], chain.history[19][0]
+    params = replace(LATE, bip30_exceptions=((20, second.hash),))
+    monkeypatch.setattr("btcnode.data.verify.BIP30_OVERWRITTEN", frozenset(((10, first.hash),)))
+    report = report_of(chain, tmp_path / "blocks", params, task_bytes)
+    assert report.is_good and report.muhash == muhash_of(chain) and report.txouts == len(chain.coins.coins)
+    assert report.amount == sum(map(coin_value, chain.coins.coins.values()))
+    params = replace(LATE, bip30_exceptions=((20, first.hash),))  # at this height, another block
+    assert only_failure(report_of(chain, tmp_path / "other", params)).reason == "bad-txns-BIP30"
+
+
+def changed(path: Path, column: str, row: int, value: object) -> None:
+    """Change a value in a file of an export."""
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[row] = value
+    at = table.schema.get_field_index(column)
+    table = table.set_column(at, table.schema.field(column), pa.array(values, table.schema.field(column).type))
+    pq.write_table(table, path, row_group_size=max(table.num_rows, 1))
+
+
+@pytest.fixture(scope="module")
+def exported(chain: UncheckedChain, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export")
+    folder = folder_of(chain, path / "blocks")
+    with TaskRunner() as runner:
+        export_chain(BlockFolder(folder.path, REGTEST), path / "out", ExportForm(TABLES, True, 100), runner=runner)
+    return path / "out"
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("blocks", "fees", 5), ("blocks", "size", 1000), ("blocks", "median_time", datetime(2020, 1, 1, tzinfo=UTC)),
+        ("blocks", "tx_count", 0), ("blocks", "hash", bytes(32)), ("blocks", "tx_count", 2**30),
+        ("transactions", "fee", 7), ("transactions", "txid", bytes(32)), ("transactions", "input_count", -1),
+        ("inputs", "prev_type", "anchor"), ("inputs", "prev_value", -5), ("inputs", "prev_height", -1),
+        ("inputs", "prev_script", None), ("outputs", "type", "anchor"), ("outputs", "value", 2**63 - 1),
+        ("outputs", "txid", bytes(32)),
+    ],
+)  # fmt: skip
+def test_a_row_that_was_changed_is_found(
+    exported: Path, tmp_path: Path, table: str, column: str, value: object
+) -> None:
+    """Also in columns that no block has."""
+    shutil.copytree(exported, tmp_path / "out")
+    chain = TableChain(tmp_path / "out", REGTEST)
+    partition = chain.groups[-1].partition
+    changed(ExportFolder(tmp_path / "out").table_path(table, partition), column, -1, value)
+    with TaskRunner() as runner:
+        report = verify_chain(TableWork(chain), runner, task_bytes=TASK)
+    assert "unreadable" in {failure.reason for failure in report.failures}, report.as_text()
+
+
+def test_an_export_that_changes_meanwhile_is_not_valid(tmp_path: Path) -> None:
+    """A partition is replaced by one of another branch, while it is verified."""
+    common = UncheckedChain(blocks=15)
+    for name in (b"one", b"other"):
+        branch = UncheckedChain()
+        for block, _ in common.history:
+            branch.accept(block.raw)
+        for _ in range(4):
+            branch.accept(branch.template(extra=name).build())
+        folder = folder_of(branch, tmp_path / name.decode() / "blocks")
+        with TaskRunner() as runner:
+            form = ExportForm(TABLES, True, 10)
+            export_chain(BlockFolder(folder.path, REGTEST), tmp_path / name.decode() / "out", form, runner=runner)
+    chain = TableChain(tmp_path / "one/out", REGTEST)
+    for path in (tmp_path / "other/out").rglob("*0000000010-0000000019.*"):
+        shutil.copy(path, tmp_path / "one/out" / path.relative_to(tmp_path / "other/out"))
+    with TaskRunner() as runner:
+        failure = only_failure(verify_chain(TableWork(chain), runner))
+    assert failure.reason == "unreadable" and "not the one that was there before" in failure.detail
+
+
+@pytest.mark.parametrize("change", ["less", "more", "no parquet", "gone"])
+def test_an_export_that_is_damaged_is_told(exported: Path, tmp_path: Path, change: str) -> None:
+    shutil.copytree(exported, tmp_path / "out")
+    path = min((tmp_path / "out/blocks").iterdir())
+    if change == "gone":
+        path.unlink()
+    elif change == "no parquet":
+        path.write_bytes(b"PAR1" + path.read_bytes()[5:])
+    else:
+        table = pq.read_table(path)
+        pq.write_table(table.slice(0, 50) if change == "less" else pa.concat_tables([table, table.slice(99)]), path)
+    with pytest.raises(DataError):
+        TableChain(tmp_path / "out", REGTEST)
 
 
 def test_relative_locks_hold_in_parts_too(tmp_path: Path) -> None:
