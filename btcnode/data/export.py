@@ -117,7 +117,7 @@ class Written(NamedTuple):
 
     @property
     def file_bytes(self) -> int:
-        """Bytes of its files."""
+        """Sum over its tables."""
         return sum(self.sizes.values())
 
 

@@ -100,7 +100,9 @@ class Report:
         lines += [f"note: {note}" for note in self.notes]
         lines += [_failure_line(failure) for failure in self.failures]
         if self.failures and not self.muhash:
-            lines.append("since blocks failed, it was not looked whether coins were spent twice")
+            lines.append(
+                "since not all blocks could be looked at, coins were not compared: some may have been spent twice"
+            )
         lines.append("valid" if self.is_good else "NOT VALID")
         return "\n".join(lines)
 

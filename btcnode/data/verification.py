@@ -175,7 +175,7 @@ class _Whole:
         self.txouts = self.amount = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Take in a task without failures; raises StorageError."""
+        """Take in a task whose blocks were all looked at; raises StorageError."""
         self._made = self._made * outcome.made % MODULUS
         self._spent = self._spent * outcome.spent % MODULUS
         self.coinbases += outcome.coinbases
@@ -215,22 +215,22 @@ def verify_chain(
     report.failures += work.faults(whole=whole)
     report.notes += work.notes() if whole else []
     began = monotonic()
-    done = 0
+    done, is_whole = 0, True
     with tempfile.TemporaryDirectory(prefix="btcnode-verify-", dir=scratch) as folder:
         total = _Whole(KeySpool(Path(folder)))
         for outcome in runner.run(verify_task, shared, work.tasks(last, task_bytes)):
             report.add(Sample.of(outcome, monotonic() - began))
-            if outcome.failure is not None:
-                report.failures.append(outcome.failure)
-            else:
+            report.failures += outcome.failures
+            if outcome.whole:
                 total.add(outcome)
+            is_whole = is_whole and outcome.whole
             done += outcome.last - outcome.first + 1
             report.lost_workers = runner.lost
             show(done, last + 1)
         if done != last + 1:
             text = f"{done} of {last + 1} blocks were looked at"
             report.failures.append(Failure(-1, "", "unreadable", text))
-        if not report.failures:  # else sums are of parts only
+        elif is_whole:  # else sums are of parts only
             _put_sums_together(total, report, work, runner, shared, task_bytes)
     report.seconds = monotonic() - began
     report.lost_workers = runner.lost

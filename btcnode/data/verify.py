@@ -17,7 +17,14 @@ from time import monotonic, process_time
 from typing import Any, NamedTuple, Protocol
 
 from btcnode.consensus.blocks import check_merkle_root
-from btcnode.consensus.connect import BIP30_OVERWRITTEN, BlockDelta, ConnectContext, connect_block, script_violation
+from btcnode.consensus.connect import (
+    BIP30_OVERWRITTEN,
+    BlockDelta,
+    ConnectContext,
+    block_outputs,
+    connect_block,
+    script_violation,
+)
 from btcnode.consensus.deployments import script_flags
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.data.block_reader import DataError, SourceBlock
@@ -32,6 +39,8 @@ from btcnode.script.verify import verify_jobs
 from btcnode.storage.muhash import MuHash
 from btcnode.swiftsync.fold import FoldJob, check_alone
 from btcnode.swiftsync.full_fold import ToldCoins
+
+MAX_FAILURES = 1000  # of a task: then it is given up
 
 _TXID = re.compile(r"\b(?:of|transaction) ([0-9a-f]{64})")
 
@@ -90,7 +99,8 @@ class Outcome(NamedTuple):
 
     ``made`` and ``spent`` are MuHash numbers of the coins that the partition leaves and takes from before, their counts
     ``txouts`` (made less spent) and ``amount`` (satoshi, the same); the keys are those of the same coins.
-    ``worker`` names the process, ``started`` and ``seconds`` are by its clock, ``cpu`` its processor time.
+    ``worker`` names the process, ``seconds`` are by its clock, ``cpu`` is its processor time. The sums are those of all
+    blocks when ``whole``, also of blocks that have failed.
     """
 
     first: int
@@ -108,7 +118,8 @@ class Outcome(NamedTuple):
     made_keys: array[int]
     spent_keys: array[int]
     coinbases: list[tuple[int, bytes]]
-    failure: Failure | None
+    failures: list[Failure]
+    whole: bool
 
 
 class _Sum:
@@ -135,24 +146,20 @@ class _Sum:
 
 
 def verify_task(shared: Shared, task: VerifyTask) -> Outcome:
-    """Verify the blocks of a task up to the first that fails."""
+    """Verify the blocks of a task, up to one that cannot be read or to very many that are not valid."""
     began, cpu = monotonic(), process_time()
     params = shared.source.params
     total = _Sum()
     txs = inputs = size = 0
     coinbases: list[tuple[int, bytes]] = []
-    failure: Failure | None = None
-    height = task.first
+    failures: list[Failure] = []
+    height, whole = task.first, False
     try:
         for source in shared.source.read(task.places, with_coins=True):
+            _check_place(source, height, shared.times)
             block = source.block
-            if source.height != height:
-                raise DataError(f"block {to_display(block.hash)} came in the place of the one at height {height}")
-            if source.median_time != shared.times[height]:
-                raise DataError(f"block {to_display(block.hash)} was told with another median time")
             delta, failure = verify_block(source, shared.times, params)
-            if failure is not None:
-                break
+            failures += [] if failure is None else [failure]
             overwritten = (height, block.hash) in BIP30_OVERWRITTEN
             total.add(delta, block.txids[0] if overwritten else b"")
             if shared.may_repeat(height):
@@ -161,25 +168,51 @@ def verify_task(shared: Shared, task: VerifyTask) -> Outcome:
             inputs += len(block.in_pos) - 1
             size += block.size
             height += 1
-        if failure is None and height != task.last + 1:
+            if len(failures) >= MAX_FAILURES:
+                break
+        whole = height == task.last + 1
+        if not whole and not failures:
             raise DataError(f"blocks {height} to {task.last} were not looked at")
     except (DataError, StorageError) as error:
-        failure = Failure(height, "", "unreadable", str(error))
+        failures.append(Failure(height, "", "unreadable", str(error)))
     made = [outpoint + coin for outpoint, coin in total.made.items()]
     sums = MuHash(), MuHash()
-    if failure is None:
+    if whole:
         sums[0].insert_many(made)
         sums[1].insert_many(total.spent)
     return Outcome(
         task.first, task.last, txs, inputs, size, f"{socket.gethostname()}:{getpid()}",
         monotonic() - began, process_time() - cpu, sums[0].number(), sums[1].number(),
         len(made) - len(total.spent), total.amount,
-        coin_keys(shared.salt, made), coin_keys(shared.salt, total.spent), coinbases, failure,
+        coin_keys(shared.salt, made), coin_keys(shared.salt, total.spent), coinbases, failures, whole,
     )  # fmt: skip
 
 
+def _check_place(source: SourceBlock, height: int, times: Sequence[int]) -> None:
+    """Raise DataError unless a block is the one that its task has next."""
+    name = to_display(source.block.hash)
+    if source.height != height:
+        raise DataError(f"block {name} came in the place of the one at height {height}")
+    if source.median_time != times[height]:
+        raise DataError(f"block {name} was told with another median time")
+
+
+def _as_told(source: SourceBlock) -> BlockDelta:
+    """What a block that is not valid does to the coins, as if it were: others are compared all the same."""
+    block, delta = source.block, BlockDelta()
+    prevouts = block.prevouts()
+    for i in range(block.n_tx):
+        if i and source.coins is not None:
+            outpoints = prevouts[block.first_in[i] : block.first_in[i + 1]]
+            for outpoint, coin in zip(outpoints, source.coins[i - 1], strict=True):
+                if delta.created.pop(outpoint, None) is None:
+                    delta.spent[outpoint] = coin
+        delta.created.update(block_outputs(block, i, source.height))
+    return delta
+
+
 def verify_block(source: SourceBlock, times: Sequence[int], params: NetworkParams) -> tuple[BlockDelta, Failure | None]:
-    """What a block does to the coins, and what is wrong with it (or None).
+    """What a block does to the coins, and what is wrong with it (or None): then as if it were valid.
 
     Header by itself, merkle root, witness commitment, sizes, lock times, coinbase, amounts, relative locks, signature
     operations and every script, with the flags of its height.
@@ -192,7 +225,7 @@ def verify_block(source: SourceBlock, times: Sequence[int], params: NetworkParam
         check_alone(block, FoldJob(b"", height, times[height - 1], False, b""), params)
         delta = _connected(block, height, list(chain.from_iterable(source.coins or ())), times, params)
     except RuleViolation as violation:
-        return BlockDelta(), _failure(block, height, violation)
+        return _as_told(source), _failure(block, height, violation)
     failed = verify_jobs(delta.jobs)
     if failed is None:
         return delta, None

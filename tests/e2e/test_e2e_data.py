@@ -22,6 +22,8 @@ from tests.lib.block_folder import busy_chain, folder_of
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.mini_chain import REGTEST, MiniChain
 from tests.lib.process import NodeProcess, environment, wait_until
+from tests.unit.data.test_data_verify import chain_with_three_faults
+from tests.vectors.test_data_tables import FIGURES, READERS
 
 TABLES = ("blocks", "transactions", "inputs", "outputs")
 
@@ -159,7 +161,7 @@ def same(report: dict[str, Any]) -> dict[str, Any]:
     return {name: report[name] for name in ("valid", "blocks", "inputs", "size", "muhash", "txouts", "total_amount")}
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_scheduler_gives_the_same(folder: tuple[Path, MiniChain], count: int) -> None:
     from distributed import LocalCluster
 
@@ -171,6 +173,24 @@ def test_a_scheduler_gives_the_same(folder: tuple[Path, MiniChain], count: int) 
         report = verify_chain(FolderWork(BlockFolder(path, REGTEST)), runner, task_bytes=3000).as_json()
     assert same(report) == same(alone(path)) and report["valid"]
     assert str(os.getpid()) not in "".join(report["workers"])
+
+
+def test_what_is_wrong_is_named_by_a_cluster_too(tmp_path: Path) -> None:
+    """A bad signature, an inflated coinbase, a coin spent twice, while a worker is killed."""
+    chain, faults = chain_with_three_faults()
+    folder_of(chain, tmp_path / "blocks")
+    killed: list[int] = []
+    with TaskRunner(workers=2) as runner:
+
+        def kill_one(done: int, total: int) -> None:
+            if done > total // 3 and not killed:
+                killed.append(next(iter(runner.worker_processes())))
+                os.kill(killed[0], signal.SIGKILL)
+
+        work = FolderWork(BlockFolder(tmp_path / "blocks", REGTEST))
+        report = verify_chain(work, runner, task_bytes=1000, show=kill_one)
+    assert killed and not report.is_good
+    assert [(item.height, item.reason.partition(" ")[0], item.txid, item.input) for item in report.failures] == faults
 
 
 def test_a_worker_that_is_killed_changes_nothing(folder: tuple[Path, MiniChain]) -> None:
@@ -233,17 +253,20 @@ def test_pandas_reads_an_export(folder: tuple[Path, MiniChain], tmp_path: Path) 
     assert (int(found["fees"].sum()), int(found["size"].sum())) == (expected["fees"], expected["size"])
 
 
-def test_core_s_folder_is_read_as_ours(tmp_path: Path) -> None:
-    """Its files are obfuscated and preallocated, and it runs on."""
+@pytest.mark.parametrize("options", [(), ("-blocksxor=0",)], ids=["obfuscated", "clear"])
+def test_core_s_folder_is_read_as_ours(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Its files are preallocated, and it runs on."""
     daemon = find_bitcoind()
     if daemon is None:
         pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
     (tmp_path / "core").mkdir()
     chain = generated()
     last = int.from_bytes(chain[-1][68:72], "little")
-    with Bitcoind(daemon, tmp_path / "core", start=last + 600) as node:
+    with Bitcoind(daemon, tmp_path / "core", *options, start=last + 600) as node:
         for raw in chain:
             assert node.rpc("submitblock", raw.hex()) is None
+        key = (tmp_path / "core/regtest/blocks/xor.dat").read_bytes()
+        assert (key == bytes(8)) == bool(options)
         core = "--network", "regtest", "--blocks", tmp_path / "core/regtest/blocks"
         status, text = btcnode("export", *core, "--out", tmp_path / "out", "--with-prevouts")
         assert status == 0 and f"0 to {len(chain)}:" in text, text
@@ -253,3 +276,50 @@ def test_core_s_folder_is_read_as_ours(tmp_path: Path) -> None:
         assert status == 0 and text.rstrip().endswith("valid"), text
     status, text = btcnode("verify", "--network", "regtest", "--tables", tmp_path / "out", "--muhash", "00" * 32)
     assert status == 1 and f"muhash {muhash}" in text and "NOT VALID" in text
+
+
+def test_core_s_pruned_folder_says_so(tmp_path: Path) -> None:
+    daemon = find_bitcoind()
+    if daemon is None:
+        pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
+    with Bitcoind(daemon, tmp_path, "-prune=1", "-fastprune") as node:
+        node.rpc("generatetodescriptor", 700, "raw(51)")
+        assert node.rpc("pruneblockchain", 350) > 0
+        core = "--network", "regtest", "--blocks", tmp_path / "regtest/blocks"
+        for words in (("export", "--out", tmp_path / "out"), ("verify", "--workers", 1)):
+            status, text = btcnode(words[0], *core, *words[1:])
+            assert status == 1 and "is pruned: blocks below about" in text, text
+            assert len(text.strip().splitlines()) == 1
+
+
+def test_mainnet_s_first_blocks_are_what_a_node_says_of_them(vectors: Path, tmp_path: Path) -> None:
+    """Every block of 600, as DuckDB and Polars read it, and as RPC tells."""
+    for name in READERS:
+        pytest.importorskip(name)
+    (tmp_path / "node").mkdir()
+    files = [str(vectors / "nbitcoin" / name) for name in ("blk00000.dat", "blk00001.dat")]
+    load = [word for path in files for word in ("--loadblock", path)]
+    with NodeProcess(tmp_path / "node", "mainnet", "--connect", "0", *load, listen=False).start() as node:
+        wait_until(lambda: node.rpc("getblockcount") == 599, 120, "the blocks")
+        out = tmp_path / "out"
+        own = "--network", "mainnet", "--datadir", node.datadir, "--rpcport", node.rpc_port
+        status, text = btcnode("export", *own, "--out", out, "--with-prevouts", "--partition", 100)
+        assert status == 0, text
+        told = {height: node.rpc("getblockstats", height) for height in range(1, 600)}
+        figures = {height: tuple(stats[name] for name in FIGURES) for height, stats in told.items()}
+        for name, read in READERS.items():
+            found = read(out)
+            assert {height: row for height, row in found.items() if height} == figures, name
+        status, text = btcnode("verify", *own, "--ask-node", "--workers", 1)
+        assert status == 0 and text.rstrip().endswith("valid"), text
+
+
+def test_a_full_disk_is_one_line(folder: tuple[Path, MiniChain], tmp_path: Path) -> None:
+    words = ("export", "--network", "regtest", "--blocks", folder[0], "--out", tmp_path / "out", "--with-prevouts")
+    prefix = ["prlimit", "--fsize=20000"]
+    done = subprocess.run(
+        [*prefix, *command(*words)], capture_output=True, text=True, timeout=240, check=False, env=environment()
+    )
+    assert done.returncode == 1 and done.stderr.startswith("Error: cannot write to"), done.stderr
+    assert "no room left" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert btcnode(*words)[0] == 0

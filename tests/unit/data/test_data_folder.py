@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import btcnode.data as data
 from btcnode.data.block_reader import UndoFile
 from btcnode.data.folder import BlockFolder, DataError
 from btcnode.data.frames import FrameWalk
@@ -274,3 +275,14 @@ def test_undo_data_may_be_larger_than_any_block(tmp_path: Path) -> None:
     found = UndoFile(path, MAGIC, Obfuscation())
     found.refresh()
     assert (len(found), found.spenders(0)) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["mainnet", "testnet3", "testnet4", "signet", "regtest"])
+def test_blocks_of_every_network_are_known_by_its_magic(tmp_path: Path, name: str) -> None:
+    params = params_for(name)
+    folder = WrittenFolder(tmp_path / "blocks", params)
+    (batch,) = data.blocks(folder.path, network=name, with_prevouts=True)
+    assert batch["hash"].to_pylist() == [params.genesis_hash[::-1]]
+    other = params_for("mainnet" if name != "mainnet" else "signet")
+    with pytest.raises(DataError, match=f"not of network {other.name}"):
+        BlockFolder(folder.path, other)

@@ -156,6 +156,32 @@ def test_an_inflated_coinbase_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task_bytes", [1, TASK, 1 << 30], ids=["tasks apart", "some", "one task"])
+def test_all_that_is_wrong_with_a_chain_is_named(tmp_path: Path, task_bytes: int) -> None:
+    chain, faults = chain_with_three_faults()
+    folder = folder_of(chain, tmp_path / "blocks")
+    report = verified(folder.path, task_bytes=task_bytes)
+    assert not report.is_good
+    assert [(item.height, item.reason.partition(" ")[0], item.txid, item.input) for item in report.failures] == faults
+
+
+def chain_with_three_faults() -> tuple[UncheckedChain, list[tuple[int, str, str, int]]]:
+    """A bad signature, an inflated coinbase, a coin spent twice; and how they have to be named."""
+    chain = UncheckedChain(blocks=105)
+    bad = with_bad_signature(chain)
+    chain.force(chain.template(bad).build())
+    inflated = chain.force(replace(chain.template(), coinbase_value=50 * 10**8 + 1).build())
+    chain.accept(chain.template(spend(chain.coinbases[3], value=5)).build())
+    twice = spend(chain.coinbases[4], chain.coinbases[3], value=7)
+    chain.force(chain.template(twice).build())
+    chain.force(chain.template().build())
+    return chain, [
+        (107, "block-script-verify-flag-failed", to_display(bad.txid), 1),
+        (108, "bad-cb-amount", to_display(inflated.txids[0]), -1),
+        (110, "bad-txns-inputs-missingorspent", to_display(twice.txid), 1),
+    ]
+
+
+@pytest.mark.parametrize("task_bytes", [1, TASK, 1 << 30], ids=["tasks apart", "some", "one task"])
 def test_a_coin_spent_twice_is_named(tmp_path: Path, task_bytes: int) -> None:
     chain = UncheckedChain(blocks=110)
     first, second = spend(chain.coinbases[1], value=5), spend(chain.coinbases[2], chain.coinbases[1], value=7)
