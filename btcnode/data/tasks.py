@@ -70,7 +70,7 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a port that is free, without a warning
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
             )
