@@ -43,6 +43,10 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "block_relay": ("--transactions", "20", "--blocks", "1", "--hops", "1"),
     "damage": ("--bytes", "1", "--pages", "1", "--processes", "1"),
     "affinity": ("--runs", "1", "--busy", "1", "--only", "flood", "--txs", "10"),
+    "data": (
+        *("--blocks", "1", "--txs", "20", "--workers", "1,2", "--large", "1", "--part", "1"),
+        *("--cache", "CACHE", "--plot", "CACHE/workers.svg", "--json", "CACHE/data.json"),
+    ),
     "dashboard": ("--viewers", "2", "--runs", "1", "--blocks", "1", "--txs", "20"),
     "dos": ("--scale", "0.01"),
     "eviction": ("--traces", "market", "--hours", "0.5"),
