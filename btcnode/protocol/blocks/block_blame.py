@@ -11,6 +11,7 @@ from btcnode.protocol.misbehaviour import BLOCK_OFFENCES, Offence
 
 if TYPE_CHECKING:
     from btcnode.errors import RuleViolation
+    from btcnode.primitives.hashes import BlockHash
     from btcnode.protocol.context import Context
     from btcnode.protocol.peer import Peer
 
@@ -18,9 +19,11 @@ UNDECODABLE = "block-decode-failed"
 _HARD_TO_TELL = (Fault.CONSENSUS, Fault.MUTATED, Fault.CACHED_INVALID)
 
 
-def blame_for_block(ctx: Context, peer: Peer, index: int, violation: RuleViolation, *, compact: bool) -> None:
+def blame_for_block(
+    ctx: Context, peer: Peer, block_hash: BlockHash, violation: RuleViolation, *, compact: bool
+) -> None:
     """Punish who sent the block. Nobody is blamed for passing on in compact form what only validation can judge."""
-    text = f"{to_display(ctx.tree.hash(index))}: {violation}"
+    text = f"{to_display(block_hash)}: {violation}"
     if violation.code == UNDECODABLE and not compact:  # Core drops what does not deserialise
         ctx.log(LogLevel.DEBUG, "net", f"ProcessMessages(block): Exception '{violation.debug}' caught")
         ctx.punish(peer, Offence.BLOCK_MALFORMED, text)

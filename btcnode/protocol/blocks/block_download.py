@@ -479,7 +479,7 @@ class BlockDownload:
         block_hash = header_hash(raw[:HEADER_SIZE])
         index = tree.find(block_hash)
         if index < 0:
-            index = accept_header(ctx, peer, raw[:HEADER_SIZE])
+            index = accept_header(ctx, peer, raw)
             if index < 0:
                 return
             self.raise_best_known(peer, index)
@@ -598,7 +598,7 @@ class BlockDownload:
             # unless its header is condemned the block is still wanted, but not from this peer
             remember(peer.blocks.missing, index, self._ctx.steady, MAX_MISSING_PER_PEER)
             self._note_invalid(peer, compact)
-            blame_for_block(ctx, peer, index, result.violation, compact=compact)
+            blame_for_block(ctx, peer, ctx.tree.hash(index), result.violation, compact=compact)
 
     def _is_far_ahead(self, index: int) -> bool:
         """Whether a block of initial download has to wait for others, so that nobody shall wait for it."""
@@ -642,7 +642,7 @@ class BlockDownload:
             self._ctx.log(LogLevel.WARNING, "validation", text)
         else:
             self._note_invalid(peer, compact)
-            blame_for_block(self._ctx, peer, result.index, result.violation, compact=compact)
+            blame_for_block(self._ctx, peer, self._ctx.tree.hash(result.index), result.violation, compact=compact)
 
     def _note_invalid(self, peer: Peer, compact: bool) -> None:
         """Ask the peer for less, unless it passed on what it had not judged yet, or may send what it likes.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from btcnode.consensus.blocks import check_block, check_merkle_root, check_witness_malleation, is_coinbase
 from btcnode.consensus.headers import check_header
 from btcnode.consensus.pow import block_work
-from btcnode.errors import Fault, RuleViolation
+from btcnode.errors import DecodeError, Fault, RuleViolation
+from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import to_display
-from btcnode.primitives.header import header_hash
+from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.protocol.blocks.block_blame import UNDECODABLE, blame_for_block
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.misbehaviour import BLOCK_OFFENCES
@@ -32,12 +35,13 @@ def log_refused_header(ctx: Context, raw: bytes, violation: RuleViolation) -> No
     ctx.log(LogLevel.DEBUG, "validation", text)
 
 
-def accept_header(ctx: Context, peer: Peer, raw: bytes) -> int:
+def accept_header(ctx: Context, peer: Peer, block: bytes) -> int:
     """Add the header of a block that nobody announced; ``NONE`` when it is refused, for which the peer may be blamed.
 
-    A chain with too little work is not stored.
+    A chain with too little work is not stored, nor is the header of a block that is at fault by itself, as in Core: the
+    header's proof of work makes this worth a look at all its bytes.
     """
-    tree = ctx.tree
+    tree, raw = ctx.tree, block[:HEADER_SIZE]
     try:
         check_header(raw, ctx.params)
         prev = tree.find(raw[4:36])
@@ -45,9 +49,28 @@ def accept_header(ctx: Context, peer: Peer, raw: bytes) -> int:
             raise RuleViolation("prev-blk-not-found", fault=Fault.MISSING_PREV)
         if tree.chainwork(prev) + block_work(int.from_bytes(raw[72:76], "little")) < ctx.work_threshold():
             raise LOW_WORK
+        fault = _fault_alone(ctx, block, tree.height(prev) + 1)
+        if fault is not None:
+            blame_for_block(ctx, peer, header_hash(raw), fault, compact=False)
+            return NONE
         return tree.add(raw, int(ctx.unix))[0]
     except RuleViolation as violation:
         log_refused_header(ctx, raw, violation)
         ctx.log(LogLevel.DEBUG, "validation", f"ProcessNewBlock: AcceptBlock FAILED ({violation})")
         ctx.punish(peer, BLOCK_OFFENCES[violation.fault], f"{violation} {to_display(header_hash(raw))}")
         return NONE
+
+
+def _fault_alone(ctx: Context, raw: bytes, height: int) -> RuleViolation | None:
+    """The rule that a block breaks whatever the chain has, with Core's look for mutated forms first."""
+    try:
+        block = parse_block(raw, exact=False)
+        check_merkle_root(block)
+        if block.n_tx and is_coinbase(block, 0):
+            check_witness_malleation(block, height >= ctx.params.segwit_height)
+        check_block(block, ctx.params)
+    except DecodeError as error:
+        return RuleViolation(UNDECODABLE, str(error), Fault.MUTATED)
+    except RuleViolation as violation:
+        return violation
+    return None

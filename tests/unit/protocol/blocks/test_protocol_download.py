@@ -8,6 +8,7 @@ from btcnode.errors import Fault, RuleViolation
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
+from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
 from btcnode.protocol.blocks.unasked import MAX_AHEAD
@@ -330,6 +331,15 @@ def mutated(raw: bytes) -> bytes:
     return raw[:-1] + bytes([raw[-1] ^ 1])
 
 
+def overdrawn(raw: bytes) -> bytes:
+    """The block with a coinbase that pays less than nothing, under the right merkle root: no other form of it."""
+    coinbase = Tx.parse(raw[81:])
+    out = b"\xff" * 8 + coinbase.txouts[0][8:]
+    txouts = [out, *coinbase.txouts[1:]]
+    bad = Tx(coinbase.version, coinbase.prevouts, coinbase.script_sigs, coinbase.sequences, txouts, coinbase.witnesses)
+    return grind(raw[:36] + bad.txid + raw[68:80]) + b"\x01" + bad.raw
+
+
 def test_mutated_block_punishes_the_sender_and_nobody_else(bench: Bench, blocks: list[bytes]) -> None:
     """CVE-2012-2459, CVE-2024-52921: the hash is not condemned, another peer's request stays."""
     bench.load(blocks[:10])
@@ -347,9 +357,29 @@ def test_mutated_block_punishes_the_sender_and_nobody_else(bench: Bench, blocks:
     assert bench.disconnected(honest) is None
 
 
+@pytest.mark.parametrize("fault", ["mutated", "cut", "overdrawn"])
+def test_the_header_of_a_block_at_fault_is_not_kept(bench: Bench, blocks: list[bytes], fault: str) -> None:
+    """As in Core, which looks at the whole block before it takes the header of one that nobody announced."""
+    bench.load(blocks[:10])
+    raw = {
+        "mutated": mutated(blocks[10]),
+        "cut": blocks[10][:-1],
+        "overdrawn": overdrawn(blocks[10]),
+    }[fault]
+    peer = bench.peer()
+    bench.receive(peer, BlockMessage(raw))
+    assert (bench.disconnected(peer) is None) == (fault == "cut")  # that one Core drops without a word
+    assert len(bench.chain.tree) == 11
+    assert not bench.all(fx.ProcessBlock)
+    bench.receive(bench.peer(), BlockMessage(blocks[10]))
+    bench.finish_blocks()
+    assert bench.chain.active.height == 11
+
+
 def test_a_block_that_came_beside_a_mutated_form_is_asked_for(bench: Bench, blocks: list[bytes]) -> None:
     """Nobody asked for either; who brought the honest one has not announced it otherwise."""
     bench.load(blocks[:10])
+    bench.chain.tree.add(blocks[10][:80], int(UNIX_START))
     liar, honest = bench.peer(), bench.peer()
     in_work = bench.receive(liar, BlockMessage(mutated(blocks[10])))
     bench.receive(honest, BlockMessage(blocks[10]))
