@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from .compare import Answer, kinds
+from .compare import Answer, Excuses, kinds
 from .nodes import Node
 from .text import Tree, parse
 
@@ -102,7 +103,9 @@ class Asker:
         """The answers to a call."""
         return self.ask(lambda node: node.send("POST", "/", body))
 
-    def compare(self, method: str, shown: str, answers: Sequence[Answer | str], *, later: bool = False) -> bool:
+    def compare(
+        self, method: str, shown: str, answers: Sequence[Answer | str], *, later: Excuses = MappingProxyType({})
+    ) -> bool:
         """Note what differs; whether anything did (``later``: see ``kinds``)."""
         self.report.calls += 1
         mine = answers[0]

@@ -25,9 +25,9 @@ class ChainWalk(Walk):
     has_company = False
     is_heard = False
 
-    def __init__(self, values: Values, node: Node, now: int) -> None:
-        super().__init__(values, node, now)
-        self.pruned = any(word.startswith("-prune") for word in node.options)
+    def __init__(self, values: Values, nodes: Sequence[Node], now: int) -> None:
+        super().__init__(values, nodes, now)
+        self.pruned = any(word.startswith("-prune") for word in self.node.options)
         self.kept: tuple[str, ...] = ()
 
     def next(self) -> Step:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from btcnode.descriptors.psbt_stream import parse_stripped
 from btcnode.wire.codec import Reader
@@ -27,6 +28,7 @@ _OWN_FAULT = "Internal bug detected: "  # bitcoind of itself
 USER_AGENT_LENGTHS = 8  # how much longer or shorter our user agent may be, in bytes
 
 Check = Callable[[Tree, Tree], bool]
+Excuses = Mapping[str, Mapping[str, Check]]  # method -> way to the value ("*": any item) -> what holds
 
 
 def _both_count(ours: Tree, theirs: Tree) -> bool:
@@ -183,7 +185,7 @@ BY_INTENT: dict[str, dict[str, Check]] = {
     "help": {"": _both_text, ":length": _more_conversions},
 }
 # In the course of a walk also this: pings come at random times, and it matters who has told a block.
-LATER: dict[str, dict[str, Check]] = {
+LATER: Excuses = {
     "getpeerinfo": {
         "*.lastsend": _both_count,  # what is sent a moment after a call may come before or after the clock is set
         **{f"*.{name}": lambda ours, theirs: True for name in ("pingtime", "minping", "pingwait")},
@@ -193,9 +195,16 @@ LATER: dict[str, dict[str, Check]] = {
         "*.inflight:length": lambda ours, theirs: len(ours) > len(theirs),
     },
     "getnettotals": {"totalbytesrecv": _both_count},
-    "getindexinfo": {f"{name}.best_block_height": _less for name in INDEX_NAMES},  # after -reindex-chainstate
     "getmempoolinfo": {"optimal": lambda ours, theirs: ours is True and theirs is False},
 }
+
+
+def reindexed(tip: int) -> Excuses:
+    """What is told after a start with -reindex-chainstate until the next block; ``tip``: height of the chain."""
+    check: Check = lambda ours, theirs: _both_count(ours, theirs) and int(ours) == tip < int(theirs)  # noqa: E731
+    return {**LATER, "getindexinfo": {f"{name}.best_block_height": check for name in INDEX_NAMES}}
+
+
 IN_ORDER: dict[str, Callable[[list[Tree]], list[Tree]]] = {  # lists whose order means nothing, see docs/differences.md
     "getchaintips": tips_in_order,
     "getnodeaddresses": lambda rows: sorted(rows, key=repr),
@@ -204,6 +213,7 @@ _HELP = re.compile(r"^([a-z]+)[ \n]", re.ASCII)
 _PLACES = (
     (re.compile(r"/[\w./-]*/(ours|core)/"), "/DIR/"),  # own directories
     (re.compile(r"\b(ours|core)\b"), "NODE"),
+    (re.compile(r"(?<=Stored key: ')[0-9a-f]{16}"), "KEY"),  # of the own block files, random
     (re.compile(r"^(btcnode|Bitcoin Core) is "), "NAME is "),  # of itself, where it refuses a template
 )
 _SHAPE = (
@@ -300,13 +310,13 @@ def _shape(value: Tree) -> str:
     return text[:160]
 
 
-def _excused(method: str, path: str, ours: Tree, theirs: Tree, *, later: bool) -> bool:
+def _excused(method: str, path: str, ours: Tree, theirs: Tree, *, later: Excuses) -> bool:
     if path.startswith(".error") and method == "exportasmap":
         return NO_MAP in (ours, ours.get("message") if isinstance(ours, dict) else None)
     if method != "rest" and not path.startswith(".result"):
         return False
     way = path.removeprefix(".result").lstrip(".")
-    known = {**BY_INTENT.get(method, {}), **(LATER.get(method, {}) if later else {})}
+    known = {**BY_INTENT.get(method, {}), **later.get(method, {})}
     check = known.get(way, known.get(f"{way.rpartition('.')[0]}.*"))
     return check is not None and check(ours, theirs)
 
@@ -328,10 +338,12 @@ def is_overflow(params: Tree, ours: object, theirs: object) -> bool:
     return shapes == [["fee", "weight"]] * 2 or _sorted(ours) == _sorted(theirs)
 
 
-def kinds(method: str, ours: Answer, theirs: Answer, *, later: bool = False) -> list[tuple[str, str, str]]:
+def kinds(
+    method: str, ours: Answer, theirs: Answer, *, later: Excuses = MappingProxyType({})
+) -> list[tuple[str, str, str]]:
     """The kinds of difference: name, our part, their part; empty when the answers are the same.
 
-    ``later``: the nodes have come a long way since they were filled (``LATER``).
+    ``later``: what is excused besides, as when the nodes have come a long way since they were filled (``LATER``).
     """
     if ours == theirs:
         return []

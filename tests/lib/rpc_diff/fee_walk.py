@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from btcnode.primitives.tx import Tx
@@ -31,8 +31,8 @@ class FeeWalk(Walk):
     has_company = False
     is_heard = False
 
-    def __init__(self, values: Values, node: Node, now: int) -> None:
-        super().__init__(values, node, now)
+    def __init__(self, values: Values, nodes: Sequence[Node], now: int) -> None:
+        super().__init__(values, nodes, now)
         self.free: list[Coin] = []  # confirmed, or about to be
 
     def next(self) -> Step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from btcnode.primitives.coin import make_txout
@@ -36,8 +36,8 @@ SCRIPTS = (
 class MineWalk(Walk):
     """Steps of miners."""
 
-    def __init__(self, values: Values, node: Node, now: int) -> None:
-        super().__init__(values, node, now)
+    def __init__(self, values: Values, nodes: Sequence[Node], now: int) -> None:
+        super().__init__(values, nodes, now)
         self.made: list[bytes] = []  # blocks that were given to nobody, to the nodes, or in part
 
     def next(self) -> Step:
@@ -113,7 +113,7 @@ class MineWalk(Walk):
 
     def _long_poll(self) -> Step:
         """Wait for another template, which comes with the next block."""
-        longpollid = self._ask("getblocktemplate", {"rules": ["segwit"]})["longpollid"]
+        longpollid = self._ask_all("getblocktemplate", {"rules": ["segwit"]})["longpollid"]
         # the count behind the hash is each node's own: a count that nobody has ends the wait when it is looked at
         call: Call = ("getblocktemplate", [{"rules": ["segwit"], "longpollid": longpollid}])
         return Waiting(call, ("generatetodescriptor", [1, "raw(51)"]))
@@ -157,7 +157,7 @@ class MineWalk(Walk):
 
     def _template(self) -> tuple[dict[str, Any], list[Tx], int]:
         """What the node would mine now: its template, transactions and their fees; now and then without them."""
-        found = self._ask("getblocktemplate", {"rules": ["segwit"]})
+        found = self._ask_all("getblocktemplate", {"rules": ["segwit"]})  # ``getmininginfo`` tells of it
         rows = found["transactions"] if self.rng.random() < 0.7 else []
         return found, [Tx.parse(bytes.fromhex(row["data"])) for row in rows], sum(int(row["fee"]) for row in rows)
 

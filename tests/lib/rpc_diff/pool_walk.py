@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from btcnode.primitives.tx import Tx
@@ -23,8 +23,8 @@ BURNS: tuple[Any, ...] = (None, None, 0, 1, Raw("0.00000001"))
 class PoolWalk(Walk):
     """Steps about the mempool alone."""
 
-    def __init__(self, values: Values, node: Node, now: int) -> None:
-        super().__init__(values, node, now)
+    def __init__(self, values: Values, nodes: Sequence[Node], now: int) -> None:
+        super().__init__(values, nodes, now)
         self.open: list[tuple[Coin, int]] = []  # outputs of what was sent, there or not, and the version that made them
         self.sent: list[Tx] = []
 

@@ -215,7 +215,7 @@ class Session(Asker):
         for node in self.nodes:
             node.publishes = True
         self.revive()
-        walk = kind(values, self.nodes[-1], self.world.now + LATE_S.get(pass_name, 0))
+        walk = kind(values, self.nodes, self.world.now + LATE_S.get(pass_name, 0))
         company = self.company if walk.has_company else [[] for _ in self.nodes]
         if not walk.has_company:
             self.close()

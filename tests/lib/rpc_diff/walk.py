@@ -89,16 +89,17 @@ OBSERVED_PATHS = (
 
 
 class Walk:
-    """The choice of steps. ``node`` is one of those that walk; all the others are where it is."""
+    """The choice of steps. One of the nodes is asked; all the others are where it is."""
 
     has_company = True  # peers
     is_heard = True  # over ZeroMQ
 
-    def __init__(self, values: Values, node: Node, now: int) -> None:
+    def __init__(self, values: Values, nodes: Sequence[Node], now: int) -> None:
         self.values = values
         self.world = values.world
         self.rng = values.rng
-        self.node = node
+        self.nodes = nodes
+        self.node = nodes[-1]
         self.now = now  # of the mocked clock
         self.invalid: list[str] = []
         self.blocks = 0
@@ -107,6 +108,11 @@ class Walk:
 
     def _ask(self, method: str, *params: Any) -> Any:
         return parse(self.node.call(request(method, list(params)))[1])["result"]
+
+    def _ask_all(self, method: str, *params: Any) -> Any:
+        """The same of all nodes, since it leaves a trace; what the last one says."""
+        body = request(method, list(params))
+        return [parse(node.call(body)[1])["result"] for node in self.nodes][-1]
 
     def observed(self) -> Iterator[Call]:
         """What to ask after a step, on both."""

@@ -11,7 +11,7 @@ from btcnode.wire.codec import Message
 
 from .asking import SHOWN, Example
 from .company import Companion, accompany, dismiss
-from .compare import Answer, kinds, without_places
+from .compare import LATER, Answer, Excuses, kinds, reindexed, without_places
 from .hearing import Hearing
 from .nodes import Node
 from .setup import wait_for_indexes, wait_for_mempool
@@ -40,6 +40,9 @@ class Walking:
         self.history: list[str] = []
         self.options = [list(node.options) for node in self.nodes]  # that the session gave
         self.hearing = Hearing(self.nodes, walk.values.good_address()) if walk.is_heard else None
+        self._excuses = LATER
+        self._loaded = known_blocks(self.nodes[-1])  # blocks that were read from disk at the last start
+        self._rebuilt = ""  # the tip after a start with -reindex-chainstate, until there is another one
 
     def close(self) -> None:
         """Hear no more; the nodes have their own options again."""
@@ -59,7 +62,7 @@ class Walking:
                 return
             step = self.walk.next()
             self.history.append(shown(step))
-            if not self._take(step) or self._is_tie():
+            if not self._take(step) or self._is_tie() or self._is_trim_tie():
                 return
             if self._parted(self.walk.observed()) or not self._heard_the_same():
                 return
@@ -88,7 +91,9 @@ class Walking:
         )
         if method in ASKS_PEERS and any(self.company):
             time.sleep(PING_S)
-        differs = self.session.compare(method, f"{method} {write(params)[:SHOWN]}{self._behind}", answers, later=True)
+        differs = self.session.compare(
+            method, f"{method} {write(params)[:SHOWN]}{self._behind}", answers, later=self._excuses
+        )
         return not differs and all(isinstance(answer, Answer) for answer in answers)
 
     def _tell(self, which: int, message: Message) -> bool:
@@ -113,7 +118,7 @@ class Walking:
         if len(set(early)) > 1:
             self.report.add(method, "who waits", Example(self._behind, str(early[0]), str(early[-1])))
             return False
-        return not self.session.compare(method, self._behind, answers, later=True) and same
+        return not self.session.compare(method, self._behind, answers, later=self._excuses) and same
 
     def _restart(self, options: Sequence[str]) -> bool:
         """Stop all and start them with other options; without those again where these are refused."""
@@ -129,6 +134,8 @@ class Walking:
             self.walk.refused(options)
             for node, own in zip(self.nodes, self.options, strict=True):
                 self._start(node, own, self.walk.options)
+        self._loaded = known_blocks(self.nodes[-1])
+        self._rebuilt = ""
         for node in self.nodes:
             try:
                 wait_for_mempool(node)
@@ -138,6 +145,8 @@ class Walking:
                 )
                 return False
         self._wait_for_same_tip()
+        if "-reindex-chainstate" in options:
+            self._rebuilt = self.nodes[-1].result(request("getbestblockhash", []))
         self.company = [accompany(node, self.session.world) if self.walk.has_company else [] for node in self.nodes]
         self.session.company = self.company
         if self.hearing is not None:
@@ -172,10 +181,29 @@ class Walking:
             if rows[0] == rows[-1] or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-        heights = [int(tip["height"]) for found in tips for tip in found if tip["status"] == "active"]
+        active = {tip["hash"]: tip["height"] for found in tips for tip in found if tip["status"] == "active"}
         differing = {name for name, tip in rows[0].items() if rows[-1].get(name) != tip} | (rows[-1].keys() - rows[0])
-        at_tip = [int((rows[0].get(name) or rows[-1][name])[0]) == heights[0] for name in differing]
-        return bool(differing) and heights[0] == heights[-1] and all(at_tip)
+        # each has chosen one of two blocks of one height, known at the start, and the other has it on a branch
+        sides = {row.get(name, ("", ""))[1] for row in rows for name in differing} - {"active"}
+        return (
+            len(active) == 2
+            and len(set(active.values())) == 1
+            and differing == active.keys() <= self._loaded
+            and sides <= {"valid-fork", "valid-headers"}
+        )
+
+    def _is_trim_tie(self) -> bool:
+        """Whether the nodes have let go of other transactions that were worth the same.
+
+        A reorganisation has made a cluster too large; see docs/differences.md.
+        """
+        if len(self.nodes) < 2:
+            return False
+        pools = [node.result(request("getrawmempool", [True])) for node in self.nodes]
+        only = [{txid: pool[txid] for txid in pool.keys() - other.keys()} for pool, other in (pools, pools[::-1])]
+        worth = [sorted((tx["weight"], tx["fees"]["base"]) for tx in txs.values()) for txs in only]
+        undone = any(word in self.history[-1] for word in ("block", "Block", "generate"))
+        return bool(worth[0]) and worth[0] == worth[-1] and undone
 
     # -- what is told --------------------------------------------------------------------------------------------
 
@@ -185,24 +213,30 @@ class Walking:
             node.call(request("syncwithvalidationinterfacequeue", []))
             wait_for_indexes(node)
         parted = False
+        self._excuses = self._excused_now()
         self._answer_pings()
         deadline = time.monotonic() + SETTLE_S
         for method, params in observed:
             answers = self.session.post(request(method, params))
-            while not _agree(method, answers) and time.monotonic() < deadline:
+            while not _agree(method, answers, self._excuses) and time.monotonic() < deadline:
                 time.sleep(0.1)
                 self._answer_pings()
                 answers = self.session.post(request(method, params))
             shown = f"{method} {write(params)[:SHOWN]}{self._behind}"
-            parted |= self.session.compare(method, shown, answers, later=True)
+            parted |= self.session.compare(method, shown, answers, later=self._excuses)
         return parted or self._paths_part()
+
+    def _excused_now(self) -> Excuses:
+        """What may differ in the course of a walk, and after a chain that was connected again."""
+        info = self.nodes[-1].result(request("getblockchaininfo", []))
+        return reindexed(int(info["blocks"])) if info["bestblockhash"] == self._rebuilt else LATER
 
     def _paths_part(self) -> bool:
         """The same over REST."""
         parted = False
         for path in self.walk.observed_paths():
             answers = self.session.ask(lambda node, path=path: node.send("GET", path))  # type: ignore[misc]
-            parted |= self.session.compare("rest", f"{path}{self._behind}", answers, later=True)
+            parted |= self.session.compare("rest", f"{path}{self._behind}", answers, later=self._excuses)
         return parted
 
     def _answer_pings(self) -> None:
@@ -226,6 +260,17 @@ class Walking:
         return False
 
 
+def known_blocks(node: Node) -> set[str]:
+    """Hashes of all blocks whose data a node has, on whichever branch."""
+    found: set[str] = set()
+    for tip in node.result(request("getchaintips", [])):
+        name = tip["hash"]
+        for _ in range(int(tip["branchlen"]) or int(tip["height"])):
+            found.add(name)
+            name = node.result(request("getblockheader", [name]))["previousblockhash"]
+    return found
+
+
 def _answer(call: Future[tuple[int, bytes, str]]) -> Answer | str:
     try:
         return Answer(*call.result())
@@ -233,9 +278,9 @@ def _answer(call: Future[tuple[int, bytes, str]]) -> Answer | str:
         return type(error).__name__
 
 
-def _agree(method: str, answers: Sequence[Answer | str]) -> bool:
+def _agree(method: str, answers: Sequence[Answer | str], excuses: Excuses) -> bool:
     """Whether nothing differs that counts in the course of a walk."""
     if len(answers) == 1:
         return True
     ours, theirs = answers
-    return isinstance(ours, Answer) and isinstance(theirs, Answer) and not kinds(method, ours, theirs, later=True)
+    return isinstance(ours, Answer) and isinstance(theirs, Answer) and not kinds(method, ours, theirs, later=excuses)
