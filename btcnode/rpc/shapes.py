@@ -54,9 +54,13 @@ MINUS_ZERO = Number("-0")
 """A whole number that Core takes and echoes, and that an int cannot say."""
 
 
+class ValueFault(RpcError):
+    """What Core's JSON library says of a value: it ends a call as a whole, also where other errors are results."""
+
+
 def wrong_type(value: Any, expected: str) -> RpcError:
     """Core's error for a JSON value of another type."""
-    return RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type {expected}")
+    return ValueFault(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(value)} is not of expected type {expected}")
 
 
 def whole_number(value: Any, bits: int = 32) -> int:
@@ -67,7 +71,7 @@ def whole_number(value: Any, bits: int = 32) -> int:
     if bits > 0 and value == MINUS_ZERO:
         return 0
     if not isinstance(value, int) or not low <= value < high:
-        raise RpcError(RpcCode.MISC_ERROR, "JSON integer out of range")
+        raise ValueFault(RpcCode.MISC_ERROR, "JSON integer out of range")
     return value
 
 

@@ -10,7 +10,7 @@ from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.hashes import ripemd160, to_display
 from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.declare import BY_NAME as BY_NAME
-from btcnode.rpc.declare import NOTHING, AnyAmount, Bits, Coins, Default, Hex, Hint, Named, Oneline, rpc
+from btcnode.rpc.declare import NO_NULL, NOTHING, AnyAmount, Bits, Coins, Default, Hex, Hint, Named, Oneline, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Checked, Items, Strict
 from btcnode.rpc.jsonvalue import amount
@@ -215,11 +215,11 @@ def listlockunspent(node: NodeParts) -> list[Outpoint]:
 class UnspentOptions(TypedDict):
     """Which coins are listed."""
 
-    minimumAmount: Annotated[AnyAmount, "Least value of each", Default("0.00")]
-    maximumAmount: Annotated[NotRequired[AnyAmount], "Most value of each", Hint("unlimited")]
-    maximumCount: Annotated[NotRequired[int], "How many at most", Hint("unlimited"), Bits(64)]
-    minimumSumAmount: Annotated[NotRequired[AnyAmount], "Stop at this sum", Hint("unlimited")]
-    include_immature_coinbase: Annotated[bool, "Also coinbases that cannot be spent yet", Default(False)]
+    minimumAmount: Annotated[NotRequired[AnyAmount], "Least value of each", Hint('"0.00"'), NO_NULL]
+    maximumAmount: Annotated[NotRequired[AnyAmount], "Most value of each", Hint("unlimited"), NO_NULL]
+    maximumCount: Annotated[NotRequired[int], "How many at most", Hint("unlimited"), Bits(64), NO_NULL]
+    minimumSumAmount: Annotated[NotRequired[AnyAmount], "Stop at this sum", Hint("unlimited"), NO_NULL]
+    include_immature_coinbase: Annotated[bool, "Also coinbases that cannot be spent yet", Default(False), NO_NULL]
 
 
 class Unspent(TypedDict):
@@ -274,7 +274,7 @@ async def listunspent(
             min_depth=minconf,
             max_depth=maxconf,
             unsafe_too=include_unsafe,
-            min_value=parse_amount(options["minimumAmount"]),
+            min_value=parse_amount(options["minimumAmount"]) if "minimumAmount" in options else 0,
             max_value=parse_amount(options["maximumAmount"]) if "maximumAmount" in options else MAX_MONEY,
             min_sum=parse_amount(options["minimumSumAmount"]) if "minimumSumAmount" in options else MAX_MONEY,
             max_count=options.get("maximumCount", 0),

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 from btcnode.descriptors.bip32 import ExtendedKey, ExtendedSecret, parse_xpub
 from btcnode.descriptors.descriptor import ComboDescriptor, Descriptor
 from btcnode.descriptors.provider import SigningProvider
-from btcnode.rpc.declare import BY_NAME, FIXED, MUST, NOTHING, AnyRange, Default, Hint, Label, Oneline, rpc
+from btcnode.rpc.declare import BY_NAME, FIXED, MUST, NO_NULL, NOTHING, AnyRange, Default, Hint, Label, Oneline, rpc
 from btcnode.rpc.descriptors import parse_range, parsed
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.methods.wallet_rescan import scanning
-from btcnode.rpc.shapes import whole_number
+from btcnode.rpc.shapes import ValueFault, whole_number
 from btcnode.rpc.wallets import (
     ADDRESS_TYPES,
     NEEDS_PASSPHRASE,
@@ -36,17 +36,18 @@ if TYPE_CHECKING:
 class ImportRequest(TypedDict):
     """A descriptor to import."""
 
-    desc: Annotated[NotRequired[str], "The descriptor, with checksum", MUST]
-    active: Annotated[bool, "Give out addresses of its kind from it", Default(False)]
-    range: Annotated[NotRequired[AnyRange], "Of a ranged one: the last position, or [first,last]"]
-    next_index: Annotated[NotRequired[Any], "Of a ranged one: the position to go on from", Label("numeric")]
+    desc: Annotated[NotRequired[str], "The descriptor, with checksum", MUST, NO_NULL]
+    active: Annotated[bool, "Give out addresses of its kind from it", Default(False), NO_NULL]
+    range: Annotated[NotRequired[AnyRange], "Of a ranged one: the last position, or [first,last]", NO_NULL]
+    next_index: Annotated[NotRequired[Any], "Of a ranged one: the position to go on from", Label("numeric"), NO_NULL]
     timestamp: Annotated[
         NotRequired[Any],
         'When it was used first, in Unix seconds: blocks from two hours before are scanned. "now": it never was',
         Label('timestamp | "now"'),
         MUST,
+        NO_NULL,
     ]
-    internal: Annotated[NotRequired[bool], "Whether what it gets is change", Hint("false")]
+    internal: Annotated[NotRequired[bool], "Whether what it gets is change", Hint("false"), NO_NULL]
     label: Annotated[NotRequired[str], "Label of its address, unless it is ranged or internal", Hint('""')]
 
 
@@ -168,6 +169,8 @@ async def _import(node: NodeParts, wallet: Wallet, given: ImportRequest, stamp: 
     result: ImportResult = {"success": True}
     try:
         await _take_in(node, wallet, given, stamp, warnings)
+    except ValueFault:
+        raise
     except RpcError as error:
         if error.code in (RpcCode.TYPE_ERROR, RpcCode.MISC_ERROR):  # a wrong type ends the whole call, as in Core
             raise
@@ -372,8 +375,8 @@ class HdKey(TypedDict):
 class HdKeysOptions(TypedDict):
     """Which keys are shown, and how."""
 
-    active_only: Annotated[bool, "Only those of active descriptors", Default(False)]
-    private: Annotated[bool, "Show private keys", Default(False)]
+    active_only: Annotated[bool, "Only those of active descriptors", Default(False), NO_NULL]
+    private: Annotated[bool, "Show private keys", Default(False), NO_NULL]
 
 
 @rpc("wallet", examples=((),))

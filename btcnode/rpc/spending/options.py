@@ -23,7 +23,7 @@ from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex_or_none
-from btcnode.rpc.shapes import whole_number
+from btcnode.rpc.shapes import ValueFault, whole_number
 from btcnode.rpc.transactions import expect
 from btcnode.script.signatures import is_valid_pubkey
 from btcnode.services.parts import NodeParts
@@ -154,10 +154,13 @@ def avoid_reuse(wallet: Wallet, wanted: bool | None) -> bool:
 
 
 def fee_payers(given: Any, names: Sequence[str]) -> set[int]:
-    """The places of those that pay the fee, given by number or name; raises RpcError."""
+    """The places of those that pay the fee, given by number or name; raises RpcError.
+
+    Core takes the values of an object, too; what it is to be is checked later.
+    """
     found: set[int] = set()
-    if given is not None and type_name(given) not in ("array", "object"):
-        raise RpcError(RpcCode.MISC_ERROR, "JSON value is not an object or array as expected")
+    if given is not None and not isinstance(given, (list, dict)):
+        raise ValueFault(RpcCode.MISC_ERROR, "JSON value is not an object or array as expected")
     for item in given.values() if isinstance(given, dict) else given or ():
         what = "Invalid parameter 'subtract fee from output', "
         if type_name(item) == "string":
@@ -267,7 +270,7 @@ def take_sizes(node: NodeParts, raw: Raw, control: CoinControl, version: int) ->
     if "solving_data" in raw:
         _learn(node, expect(raw["solving_data"], "object"), control.external)
     for given in expect(raw["input_weights"], "array") if "input_weights" in raw else ():
-        item = given if isinstance(given, dict) else {}
+        item: Raw = given if isinstance(given, dict) else {}
         txid = parse_hash(item.get("txid"), "txid")
         if type_name(item.get("vout")) != "number":
             raise invalid("Invalid parameter, missing vout key")

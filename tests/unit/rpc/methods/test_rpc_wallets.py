@@ -179,6 +179,49 @@ def test_importing_watches_and_rescans(lab: Running) -> None:
     assert lab.call("abortrescan") is False
 
 
+def test_a_value_of_a_wrong_type_ends_an_import(lab: Running) -> None:
+    """Other faults are told as what became of the one descriptor."""
+    lab.call("createwallet", "w")
+    text = "wpkh(02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5)#wg9vgf99"
+    for name, value, wanted in (("desc", 1, "string"), ("desc", None, "string"), ("active", None, "bool"),
+                                ("label", 1, "string"), ("internal", None, "bool")):  # fmt: skip
+        kind = "null" if value is None else "number"
+        why = f"JSON value of type {kind} is not of expected type {wanted}"
+        assert lab.call("importdescriptors", [{"desc": text, "timestamp": "now", name: value}]) == error(-3, why)
+    why = 'Expected number or "now" timestamp value for key. got type null'
+    assert lab.call("importdescriptors", [{"desc": text, "timestamp": None}]) == error(-3, why)
+    (told,) = lab.call("importdescriptors", [{"desc": text, "timestamp": "now", "range": None}])
+    assert told["error"] == error(-8, "Range should not be specified for an un-ranged descriptor")
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "why"),
+    [
+        ("gethdkeys", [{"private": None}], "JSON value of type null is not of expected type bool"),
+        ("listunspent", [0, 9, [], True, {"minimumAmount": None}], "Amount is not a number or string"),
+        ("listunspent", [0, 9, [], True, {"maximumSumAmount": None}], "Unexpected key maximumSumAmount"),
+        (
+            "listunspent",
+            [0, 9, [], True, {"maximumCount": None}],
+            "JSON value of type null is not of expected type number",
+        ),
+        (
+            "listunspent",
+            [0, 9, [], True, {"include_immature_coinbase": None}],
+            "JSON value of type null is not of expected type bool",
+        ),
+    ],
+)
+def test_null_is_no_value_of_these_options(lab: Running, method: str, params: list[Any], why: str) -> None:
+    lab.call("createwallet", "w")
+    assert lab.call(method, *params) == error(-3, why)
+
+
+def test_more_coins_than_there_can_be_may_be_asked_for(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    assert lab.call("listunspent", 0, 9, [], True, {"maximumCount": 1 << 40}) == []
+
+
 def test_labels_and_locks_are_kept(lab: Running) -> None:
     lab.call("createwallet", "w")
     mine = lab.call("getnewaddress", "one")

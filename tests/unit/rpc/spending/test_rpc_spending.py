@@ -101,6 +101,28 @@ def test_what_is_refused(lab: Running, params: tuple[Any, ...], expected: dict[s
     assert lab.call("getrawmempool") == []
 
 
+RAW = "02000000000100e1f50500000000160014751e76e8199196d454941c45d1b3a323f1433bd600000000"
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"input_weights": [None]}, error(-3, "JSON value of type null is not of expected type string")),
+        ({"input_weights": ["x", 1]}, error(-3, "JSON value of type null is not of expected type string")),
+        ({"subtractFeeFromOutputs": 1}, error(-1, "JSON value is not an object or array as expected")),
+        ({"subtractFeeFromOutputs": "x"}, error(-1, "JSON value is not an object or array as expected")),
+        (
+            {"subtractFeeFromOutputs": {}},
+            error(-3, "JSON value of type object for field subtractFeeFromOutputs is not of expected type array"),
+        ),
+    ],
+)
+def test_types_inside_options_are_judged_as_core_does(
+    lab: Running, params: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert lab.call("fundrawtransaction", RAW, params) == expected
+
+
 def test_one_transaction_pays_many_who_share_its_fee(lab: Running) -> None:
     amounts = {OTHER: 1, TAPROOT: 2, NOBODY: 3}
     txid = txid_of(lab.call("sendmany", "", amounts, 1, "wages", [OTHER, TAPROOT]))
