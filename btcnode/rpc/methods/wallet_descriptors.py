@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 from btcnode.descriptors.bip32 import ExtendedKey, ExtendedSecret, parse_xpub
 from btcnode.descriptors.descriptor import ComboDescriptor, Descriptor
 from btcnode.descriptors.provider import SigningProvider
-from btcnode.rpc.declare import BY_NAME, FIXED, MUST, NO_NULL, NOTHING, AnyRange, Default, Hint, Label, Oneline, rpc
+from btcnode.rpc.declare import (
+    BY_NAME,
+    FIXED,
+    MUST,
+    NO_NULL,
+    NOTHING,
+    AnyNumber,
+    AnyRange,
+    Default,
+    Hint,
+    Label,
+    Oneline,
+    rpc,
+)
 from btcnode.rpc.descriptors import parse_range, parsed
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
@@ -39,7 +52,7 @@ class ImportRequest(TypedDict):
     desc: Annotated[NotRequired[str], "The descriptor, with checksum", MUST, NO_NULL]
     active: Annotated[bool, "Give out addresses of its kind from it", Default(False), NO_NULL]
     range: Annotated[NotRequired[AnyRange], "Of a ranged one: the last position, or [first,last]", NO_NULL]
-    next_index: Annotated[NotRequired[Any], "Of a ranged one: the position to go on from", Label("numeric"), NO_NULL]
+    next_index: Annotated[NotRequired[AnyNumber], "Of a ranged one: the position to go on from", NO_NULL]
     timestamp: Annotated[
         NotRequired[Any],
         'When it was used first, in Unix seconds: blocks from two hours before are scanned. "now": it never was',

@@ -46,7 +46,7 @@ class FundedTx(TypedDict):
     changepos: Annotated[int, "Number of the change output, or -1"]
 
 
-@rpc("wallet", examples=(("rawtransactionhex",),))
+@rpc("rawtransactions", examples=(("rawtransactionhex",),))
 async def fundrawtransaction(
     node: NodeParts,
     hexstring: Annotated[Hex, "The transaction"],
@@ -79,8 +79,8 @@ class FundedPsbt(TypedDict):
 @rpc("wallet", examples=(([], [{EXAMPLE: 0.5}], 0, {"add_inputs": True, "fee_rate": 2}),))
 async def walletcreatefundedpsbt(
     node: NodeParts,
-    inputs: Annotated[Any, "The inputs; none: they are chosen", Like(WeighedInputs)] = None,
-    outputs: Outputs = None,
+    inputs: Annotated[Any | None, "The inputs; none: they are chosen", Like(WeighedInputs)],
+    outputs: Outputs,
     locktime: LockTime = 0,
     options: Annotated[Lenient[FundPsbtOptions], BY_NAME, Oneline("options")] = NOTHING,
     bip32derivs: Annotated[bool, "Whether to tell where keys come from"] = True,

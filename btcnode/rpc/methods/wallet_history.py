@@ -329,6 +329,7 @@ class WalletTxJson(TxHead):
 class TxWhole(TypedDict):
     """A transaction in detail."""
 
+    parent_descs: NotRequired[ParentDescs]  # which nobody gives; Core declares it, too
     details: Annotated[list[TxDetail], "Its outputs that count"]
     hex: Annotated[Hex, "Its bytes"]
     decoded: Annotated[NotRequired[WalletTxJson], "The same as JSON"]

@@ -216,7 +216,7 @@ async def sendall(
     node: NodeParts,
     recipients: Annotated[
         Items[
-            Annotated[str, Named("address"), "An address that gets an equal share of what is left"]
+            Annotated[str, Named("address"), "An address that gets an equal share of what is left", MUST]
             | Annotated[dict[str, Annotated[AnyAmount, Named("address"), "Amount in BTC", MUST]], "A payment"]
         ],
         "Who gets what there is; at least one of them without an amount",
