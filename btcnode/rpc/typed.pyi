@@ -1118,8 +1118,8 @@ class TxDetail(TypedDict):
     label: NotRequired[str]
     vout: int
     fee: NotRequired[Decimal]
-    parent_descs: NotRequired[list[str]]
     abandoned: bool
+    parent_descs: NotRequired[list[str]]
 
 class WalletOutput(TypedDict):
     value: Decimal

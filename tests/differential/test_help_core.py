@@ -84,7 +84,11 @@ def test_structure() -> None:
     ]
 
 
-NOT_IN_CORE = {"getopenrpcinfo", "getpeerscores", "getsyncprofile", "getsyncstate"}
+NOT_IN_CORE = {
+    "dumphints", "getopenrpcinfo", "getpeerscores", "getswiftsyncinfo", "getsyncprofile", "getsyncstate",
+    "getutreexoproof", "getutreexoroots", "proveutreexocoins", "proveutxochaintipinclusion", "verifyutreexoproof",
+    "verifyutxochaintipinclusionproof",
+}  # fmt: skip
 OWN_LINES = {"getmemoryinfo": ['  "process" : {  (json object)', '    "peak_resident" : n  (numeric)', "  }"]}
 
 

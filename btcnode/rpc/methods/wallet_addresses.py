@@ -44,7 +44,7 @@ NO_KEYS = "Error: This wallet has no available keys"
 async def getnewaddress(
     node: NodeParts,
     label: Annotated[str, "Its label", MAY_HOLD_EQUALS] = "",
-    address_type: Annotated[str | None, f"Its kind: {ADDRESS_TYPES}", Hint("that of -addresstype")] = None,
+    address_type: Annotated[str | None, f"Its kind: {ADDRESS_TYPES}", Hint("set by -addresstype")] = None,
 ) -> Annotated[str, Named("address"), "The address"]:
     """A new address to be paid to."""
     wallet = the_wallet(node)
@@ -61,7 +61,7 @@ async def getnewaddress(
 @rpc("wallet")
 async def getrawchangeaddress(
     node: NodeParts,
-    address_type: Annotated[str | None, f"Its kind: {ADDRESS_TYPES}", Hint("that of -changetype")] = None,
+    address_type: Annotated[str | None, f"Its kind: {ADDRESS_TYPES}", Hint("set by -changetype")] = None,
 ) -> Annotated[str, Named("address"), "The address"]:
     """A new address for change, for transactions that are put together by hand."""
     wallet = the_wallet(node)
@@ -92,7 +92,8 @@ async def setlabel(
 
 @rpc("wallet", examples=((), (100,)), notes=NEEDS_PASSPHRASE)
 async def keypoolrefill(
-    node: NodeParts, newsize: Annotated[int | None, "Addresses of each descriptor", Hint("that of -keypool")] = None
+    node: NodeParts,
+    newsize: Annotated[int | None, "Addresses of each descriptor", Hint("1000, or as set by -keypool")] = None,
 ) -> None:
     """Derive addresses ahead of their use."""
     wallet, size = the_wallet(node), newsize or 0
@@ -132,7 +133,7 @@ def getaddressesbylabel(
 @rpc("wallet", examples=((), ("receive",)))
 def listlabels(
     node: NodeParts,
-    purpose: Annotated[str | None, "Only those of addresses for this: send or receive", Hint("all")] = None,
+    purpose: Annotated[str | None, "Only those of addresses for this: send or receive"] = None,
 ) -> list[Annotated[str, Named("label"), "A label"]]:
     """All labels, or those of addresses with a purpose."""
     from btcnode.wallet.book import PURPOSES

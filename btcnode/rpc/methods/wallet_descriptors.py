@@ -423,9 +423,15 @@ def _with_secret(root: ExtendedKey, secret: bytes) -> ExtendedSecret:
 class NewDescriptorOptions(TypedDict):
     """What is made."""
 
-    internal: Annotated[NotRequired[bool], "Only the one for change, or only the other one", Hint("both")]
+    internal: Annotated[
+        NotRequired[bool],
+        "Only the one for change, or only the other one",
+        Hint("Both external and internal will be generated unless this parameter is specified"),
+    ]
     hdkey: Annotated[
-        NotRequired[str], "The public key of a master key of the wallet's (gethdkeys)", Hint("that of the active ones")
+        NotRequired[str],
+        "The public key of a master key of the wallet's (gethdkeys)",
+        Hint("The HD key used by all other active descriptors"),
     ]
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger("btcnode.wallet")
 WALLET_VERSION = 169900
 Warnings = Annotated[list[Annotated[str, "Warning"]], "What the user should know"]
 LoadOnStartup = Annotated[
-    bool | None, "Whether to load it at the next start, too (true) or not any more (false)", Hint("as before")
+    bool | None, "Whether to load it at the next start, too (true) or not any more (false); without it as before"
 ]
 REUSE_NOTE = (
     "You need to rescan the blockchain in order to correctly mark used destinations in the past. Until this is done,"
@@ -190,7 +190,10 @@ class UnloadedWallet(TypedDict):
 async def unloadwallet(
     node: NodeParts,
     wallet_name: Annotated[
-        str | None, "Its name; the same as in the path, where both are given", Hint("that of the path"), MAY_HOLD_EQUALS
+        str | None,
+        "Its name; the same as in the path, where both are given",
+        Hint("the wallet name from the RPC endpoint"),
+        MAY_HOLD_EQUALS,
     ] = None,
     load_on_startup: LoadOnStartup = None,
 ) -> UnloadedWallet:

@@ -13,7 +13,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.merkle_proof import read_places
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.declare import Coins, Hex, Hint, Named, Time, rpc
+from btcnode.rpc.declare import Coins, Hex, Named, Time, rpc
 from btcnode.rpc.decode import InputJson, OutputJson, TxHead, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
@@ -107,8 +107,11 @@ class HistoryEntry(TxMoney, TxNotes, _Replaceable, TxEnd):
     """An output in the wallet's history."""
 
 
-class TxDetail(TxMoney, TxEnd):
+class TxDetail(TxMoney):
     """An output of one transaction."""
+
+    abandoned: Annotated[bool, "Whether the transaction was given up"]
+    parent_descs: NotRequired[ParentDescs]
 
 
 def _tx_notes(node: NodeParts, wallet: Wallet, entry: WalletTx) -> dict[str, Any]:
@@ -219,7 +222,7 @@ class _Lister:
 @rpc("wallet", examples=((), ("*", 20, 100)), heavy=True)
 async def listtransactions(
     node: NodeParts,
-    label: Annotated[str | None, 'Only what was received with this label; "*": everything', Hint('"*"')] = None,
+    label: Annotated[str | None, 'Only what was received with this label; "*": everything'] = None,
     count: Annotated[int, "How many entries at most"] = 10,
     skip: Annotated[int, "How many of the newest to leave out"] = 0,
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
@@ -263,7 +266,7 @@ async def listsinceblock(
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
     include_removed: Annotated[bool, "Show what was in blocks that the chain has left since"] = True,
     include_change: Annotated[bool, "Show change, too"] = False,
-    label: Annotated[str | None, "Only what was received with this label", Hint("all")] = None,
+    label: Annotated[str | None, "Only what was received with this label"] = None,
 ) -> SinceBlock:
     """What happened in the wallet since a block; where the chain has left that one, since they parted."""
     wallet = the_wallet(node)
@@ -338,8 +341,6 @@ class TxWhole(TypedDict):
 
 class WalletTransaction(TxSum, TxNotes, _Replaceable, TxWhole):
     """A transaction of the wallet."""
-
-    parent_descs: NotRequired[ParentDescs]
 
 
 @rpc("wallet", examples=(("1075db55d416d3ca199f55b6084e2115b9345e16c5cf302fc80e9d5fbf5d48d",),))
@@ -493,7 +494,7 @@ async def listreceivedbyaddress(
     minconf: MinConf = 1,
     include_empty: Annotated[bool, "Also addresses that received nothing"] = False,
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
-    address_filter: Annotated[str | None, "Only this address", Hint("all")] = None,
+    address_filter: Annotated[str | None, "Only this address"] = None,
     include_immature_coinbase: ImmatureToo = False,
 ) -> list[ReceivedByAddress]:
     """What each address has received."""

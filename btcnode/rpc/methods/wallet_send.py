@@ -101,7 +101,7 @@ async def sendtoaddress(
 @rpc("wallet", examples=(("", {EXAMPLE: 0.01}), ("", {EXAMPLE: 0.01}, 6, "testing")), notes=NEEDS_PASSPHRASE)
 async def sendmany(
     node: NodeParts,
-    dummy: Annotated[str | None, "Must be empty", Hint('""'), Oneline('""')],
+    dummy: Annotated[str | None, "Must be empty", Hint('"\\"\\""'), Oneline('""')],
     amounts: Annotated[
         dict[str, Annotated[AnyAmount, Named("address"), "Amount in BTC", MUST]], "Addresses and amounts"
     ],
