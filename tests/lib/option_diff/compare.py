@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from .run import Bench, Case, Outcome
 
+NOT_COMPARED = r"(/bin/)?sh: |Warning: Disk space for "
+"""What a shell says; and what stands in our log only, see docs/differences.md."""
 LOCKED = "Error: Cannot obtain a lock on directory "
 OWN_WORDS: tuple[tuple[str, str], ...] = (
     (r"bitcoind -h", "btcnoded -h"),
@@ -134,7 +136,7 @@ def _first(lines: list[str]) -> str:
 
 def _comparable(outcome: Outcome) -> list[str]:
     """What was printed, without empty lines, warnings beside an error, and what follows from an error that is told."""
-    lines = [line for line in outcome.err if line and not re.match(r"(/bin/)?sh: ", line)]
+    lines = [line for line in outcome.err if line and not re.match(NOT_COMPARED, line)]
     for pattern, instead in OWN_WORDS:
         lines = [re.sub(pattern, instead, line) for line in lines]
     if outcome.status:
