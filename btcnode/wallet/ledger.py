@@ -112,10 +112,6 @@ class Ledger:
         """Whether it spends a coin of the wallet's."""
         return not self.coins.keys().isdisjoint(tx.prevouts)
 
-    def involves_me(self, tx: Tx) -> bool:
-        """Whether it belongs into the ledger."""
-        return tx.txid in self.transactions or self.pays_me(tx) or self.is_from_me(tx)
-
     def debit(self, tx: Tx) -> int:
         """Satoshi of the wallet's that it spends."""
         return sum(coin.value for prevout in tx.prevouts if (coin := self.coins.get(prevout)) is not None)
@@ -329,10 +325,6 @@ class Ledger:
             return True
 
         self._spread(entry.txid, update)
-
-    def can_be_abandoned(self, entry: WalletTx) -> bool:
-        """Whether it is nowhere but here, and not given up."""
-        return not entry.is_abandoned and self.depth(entry) == 0 and not entry.in_pool
 
     def abandon(self, entry: WalletTx) -> bool:
         """Give up a transaction and what spends it; False where it is in a block or the mempool."""
