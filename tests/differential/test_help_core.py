@@ -85,7 +85,8 @@ def test_structure() -> None:
 
 
 NOT_IN_CORE = {
-    "dumphints", "getopenrpcinfo", "getpeerscores", "getswiftsyncinfo", "getsyncprofile", "getsyncstate",
+    "downloadutxoset", "dumphints", "getopenrpcinfo", "getpeerscores", "getswiftsyncinfo", "getsyncprofile",
+    "getsyncstate",
     "getutreexoproof", "getutreexoroots", "proveutreexocoins", "proveutxochaintipinclusion", "verifyutreexoproof",
     "verifyutxochaintipinclusionproof",
 }  # fmt: skip

@@ -143,7 +143,15 @@ def test_every_method_is_asked(tmp_path: Path) -> None:
         node.stop()
     known = {row[0] for row in rows} | {line.split()[0] for line in usage.splitlines() if line and line[0].islower()}
     # no bitcoind has these
-    own = {"getpeerscores", "getsyncstate", "getsyncprofile", "getopenrpcinfo", "dumphints", "getswiftsyncinfo"}
+    own = {
+        "getpeerscores",
+        "getsyncstate",
+        "getsyncprofile",
+        "getopenrpcinfo",
+        "dumphints",
+        "getswiftsyncinfo",
+        "downloadutxoset",
+    }
     own |= {"getutreexoroots", "getutreexoproof", "proveutreexocoins", "verifyutreexoproof"}
     own |= {"showutreexocoins", "sendutreexotransaction"}
     own |= {"proveutxochaintipinclusion", "verifyutxochaintipinclusionproof"}
