@@ -42,6 +42,10 @@ class DensityIndex:
         """The chunks at these places, the best first; the index may change between two calls."""
         return [item[3] for item in self._items.islice(start, stop)]
 
+    def all_chunks(self) -> list[Chunk]:
+        """All chunks, the best first: a list of its own, a few milliseconds for a hundred thousand."""
+        return [item[3] for item in list(self._items)]
+
     def worst_first(self) -> Iterator[Chunk]:
         """All chunks, the worst first; the index may not change meanwhile."""
         return (item[3] for item in reversed(self._items))

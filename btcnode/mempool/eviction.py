@@ -201,11 +201,11 @@ class ExpiryQueue:
         """A transaction came in at ``time``."""
         heappush(self._heap, (time, txid))
 
-    def before(self, cutoff: int) -> list[bytes]:
-        """Take out the txids that came before ``cutoff``."""
+    def before(self, cutoff: int, most: int) -> list[bytes]:
+        """Take out the txids that came before ``cutoff``, ``most`` at a time."""
         heap = self._heap
-        found = []
-        while heap and heap[0][0] < cutoff:
+        found: list[bytes] = []
+        while heap and heap[0][0] < cutoff and len(found) < most:
             found.append(heappop(heap)[1])
         return found
 

@@ -10,8 +10,10 @@ import logging
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from math import inf
 from operator import attrgetter
 from struct import Struct
+from typing import NamedTuple
 
 from btcnode.consensus.transactions import format_money
 from btcnode.mempool.density_index import DensityIndex
@@ -25,7 +27,8 @@ from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 
-EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget at once: 5 %
+EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget: 5 %
+MOST_AT_ONCE = 400  # transactions that leave a large pool in one go: 5 ms; the others go with the next that come
 BULK_EVICTION_BYTES = 50_000_000  # smaller budgets are used to the last byte, as by Core: 5 % may be one transaction
 _MAX_HALVINGS = 100.0  # no feerate has anything left after so many
 ROLLING_FEE_HALFLIFE = 12 * 3600  # seconds
@@ -38,6 +41,22 @@ _BY_TXID = attrgetter("txid")
 
 AddedListener = Callable[[MempoolEntry], None]
 RemovedListener = Callable[[MempoolEntry, RemovalReason], None]
+
+
+class PoolMoment(NamedTuple):
+    """All chunks, best first, and what else may change: deltas and what is not broadcast yet, by txid.
+
+    Chunks, their clusters and what stands in an entry but its ``delta``, ``cluster`` and ``chunk`` never change.
+    """
+
+    chunks: list[Chunk]
+    deltas: Mapping[bytes, int]
+    unbroadcast: Collection[bytes]
+    sequence: int
+
+    def entries(self) -> Iterator[MempoolEntry]:
+        """All entries in the order of mining; on any thread."""
+        return (entry for chunk in self.chunks for entry in chunk.entries)
 
 
 class Staged:
@@ -181,6 +200,7 @@ class Mempool:
         self.total_vsize = 0
         self.total_fee = 0
         self.memory_usage = 0
+        self._trimming_to: float = inf  # bytes that a large pool is on its way down to
         self.evicted = 0  # for lack of room, since the start
         self._eviction: EvictionPolicy = eviction if eviction is not None else DensityEviction()
         self._entries: dict[bytes, MempoolEntry] = {}  # by txid
@@ -295,7 +315,11 @@ class Mempool:
 
     def in_order(self) -> list[MempoolEntry]:
         """All entries in the order of mining: parents before children."""
-        return [entry for chunk in self._index for entry in chunk.entries]
+        return [entry for chunk in self._index.all_chunks() for entry in chunk.entries]
+
+    def moment(self) -> PoolMoment:
+        """The pool as it is now, for who looks through all of it on another thread, or later."""
+        return PoolMoment(self._index.all_chunks(), dict(self._deltas), frozenset(self._unbroadcast), self.sequence)
 
     def best(self, count: int) -> list[MempoolEntry]:
         """At most ``count`` entries from the top of that order."""
@@ -520,7 +544,8 @@ class Mempool:
     def wants_limits(self, cutoff: int) -> bool:
         """Whether ``trim`` or ``expire`` with this cutoff would have anything to do."""
         return (
-            self.memory_usage > self.max_bytes
+            self.memory_usage > self._trimming_to
+            or self.memory_usage > self.max_bytes
             or self._expiry.oldest < cutoff
             or len(self._expiry) > 2 * len(self._entries) + SPARE_TIMES
         )
@@ -528,12 +553,18 @@ class Mempool:
     def trim(self, max_bytes: int, now: int = 0) -> list[MempoolEntry]:
         """Bring a pool that has grown over ``max_bytes`` a twentieth below it (a small one just below it).
 
-        Returns what went.
-        The minimum feerate rises, so that what went does not come back at once; the way of eviction says how far.
+        Returns what went. From a large one no more than ``MOST_AT_ONCE`` go beyond what has to, and ``wants_limits`` is
+        true until all have gone. The minimum feerate rises, so that what went does not come back at once; the way of
+        eviction says how far.
         """
-        if self.memory_usage <= max_bytes:
+        bulk = max_bytes >= BULK_EVICTION_BYTES
+        if self.memory_usage <= max_bytes and not (bulk and self.memory_usage > self._trimming_to):
+            self._trimming_to = inf
             return []
-        target = max_bytes - (max_bytes // EVICTION_SHARE if max_bytes >= BULK_EVICTION_BYTES else 0)
+        self._trimming_to = target = max_bytes - (max_bytes // EVICTION_SHARE if bulk else 0)
+        if self.memory_usage <= target:  # there is more room than there was
+            self._trimming_to = inf
+            return []
         gone: dict[MempoolEntry, None] = {}
         freed = 0
         highest = 0.0
@@ -550,18 +581,24 @@ class Mempool:
             wanted = floor(self._index, self._rolling_feerate, rate, taken / budget, incremental)
             highest = max(highest, wanted)
             self._raise_minimum(wanted)
-            if self.memory_usage - freed <= target:
+            left = self.memory_usage - freed
+            if left <= target or (bulk and left <= max_bytes and len(gone) >= MOST_AT_ONCE):
                 break
+        if self.memory_usage - freed <= target:
+            self._trimming_to = inf
         removed = self._take_out(list(gone), RemovalReason.SIZELIMIT)
         self.evicted += len(removed)
         log.debug("Removed %d txn, rolling minimum fee bumped to %.8f BTC/kvB", len(removed), highest / COIN)
         return removed
 
     def expire(self, cutoff: int) -> list[MempoolEntry]:
-        """Take out what came before ``cutoff`` (Unix seconds), with everything that depends on it."""
+        """Take out what came before ``cutoff`` (Unix seconds), with everything that depends on it.
+
+        Some hundreds at a time; ``wants_limits`` as long as there are others.
+        """
         if len(self._expiry) > 2 * len(self._entries) + SPARE_TIMES:
             self._expiry.rebuild(self)
-        txids = self._expiry.before(cutoff)
+        txids = self._expiry.before(cutoff, MOST_AT_ONCE)
         old = [entry for txid in txids if (entry := self._entries.get(txid)) is not None and entry.time < cutoff]
         expired = self.remove(old, RemovalReason.EXPIRY) if old else []
         if expired:

@@ -106,8 +106,11 @@ class TxSource(typing.Protocol):
     def chunk_feerate(self, entry: PoolEntry) -> float:
         """Feerate (satoshi per virtual byte) of the chunk of ``entry``: its place in the mempool's order."""
 
-    def in_order(self) -> Sequence[PoolEntry]:
-        """All transactions, best feerate first and parents before children; for the mempool message only."""
+    def in_order(self) -> Iterable[PoolEntry]:
+        """All transactions of this moment, best feerate first and parents before children, to be read by and by.
+
+        For the mempool message only: 10 ms for a hundred thousand.
+        """
 
     def best(self, count: int) -> Sequence[PoolEntry]:
         """At most ``count`` from the top of that order, 0.1 us each."""
@@ -149,9 +152,9 @@ class NoTransactions:
         """Zero."""
         return 0.0
 
-    def in_order(self) -> Sequence[PoolEntry]:
+    def in_order(self) -> Iterable[PoolEntry]:
         """Nothing."""
-        return []
+        return iter(())
 
     def best(self, count: int) -> Sequence[PoolEntry]:
         """Nothing."""

@@ -1,7 +1,7 @@
 """Entries of the mempool as JSON, and all of them at one moment without holding the loop up.
 
-What an entry is worth changes with the pool. ``freeze`` notes that in a few microseconds for each; the rest, relatives
-above all, follows from what never changes (transactions, clusters, chunks) and may be computed on any thread.
+What an entry is worth changes with the pool. ``freeze`` notes that of some, ``Mempool.moment`` of all; the rest,
+relatives above all, follows from what never changes (transactions, clusters, chunks) and may be computed on any thread.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
 from btcnode.mempool.entry import MAX_AMOUNT, Chunk, Cluster, MempoolEntry
+from btcnode.mempool.pool import PoolMoment
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.declare import UNTOLD, Coins, Hex, Time
 from btcnode.rpc.deprecated import is_enabled, signals_replacement
@@ -92,6 +93,16 @@ def freeze(node: NodeParts, entries: Iterable[MempoolEntry]) -> list[Frozen]:
     """Note what may change of these entries; on the loop thread."""
     waiting = node.mempool.unbroadcast
     return [Frozen(entry, entry.cluster, entry.chunk, entry.delta, entry.txid in waiting) for entry in entries]
+
+
+def freeze_all(moment: PoolMoment) -> list[Frozen]:
+    """The same for all entries of a moment; on any thread."""
+    deltas, waiting = moment.deltas, moment.unbroadcast
+    return [
+        Frozen(entry, chunk.cluster, chunk, deltas.get(entry.txid, 0), entry.txid in waiting)
+        for chunk in moment.chunks
+        for entry in chunk.entries
+    ]
 
 
 def _reach(start: MempoolEntry, step: dict[MempoolEntry, list[MempoolEntry]]) -> list[MempoolEntry]:

@@ -150,15 +150,18 @@ class MempoolFile:
 
     async def save(self) -> Path:
         """Write the file; returns its path. Raises StorageError."""
-        pool = self._transactions.pool
-        stored = [StoredTx(entry.tx, entry.time, entry.delta) for entry in pool.in_order()]
+        moment = self._transactions.pool.moment()
         key = secrets.token_bytes(KEY_SIZE) if self._with_key else None
-        waiting = list(pool.unbroadcast)
-        deltas = dict(pool.deltas)
-        data = await asyncio.to_thread(encode_dump, stored, deltas, waiting, key)
+
+        def encoded() -> tuple[int, bytes]:
+            delta = moment.deltas.get
+            stored = [StoredTx(entry.tx, entry.time, delta(entry.txid, 0)) for entry in moment.entries()]
+            return len(stored), encode_dump(stored, moment.deltas, list(moment.unbroadcast), key)
+
+        count, data = await asyncio.to_thread(encoded)
         fresh = self.path.with_name(f"{FILE_NAME}.new")
         await asyncio.to_thread(lambda: write_durably(self.path, data, temporary=fresh))
-        log.info("saved %d transactions of the mempool, %d bytes", len(stored), len(data))
+        log.info("saved %d transactions of the mempool, %d bytes", count, len(data))
         return self.path
 
 

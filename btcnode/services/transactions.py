@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice, zip_longest
 from math import inf
@@ -144,9 +144,9 @@ class PoolSource:
         chunk = cast(MempoolEntry, entry).chunk
         return 4 * chunk.fee / chunk.size
 
-    def in_order(self) -> list[MempoolEntry]:
-        """All, in the order of mining."""
-        return self._pool.in_order()
+    def in_order(self) -> Iterator[MempoolEntry]:
+        """All of this moment, in the order of mining."""
+        return self._pool.moment().entries()
 
     def best(self, count: int) -> list[MempoolEntry]:
         """At most ``count`` from the top."""

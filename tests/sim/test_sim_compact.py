@@ -67,7 +67,7 @@ def test_a_line_of_nodes_learns_high_bandwidth_mode(params: NetworkParams, chain
     txs = [spend([coin(n)], COIN_VALUE, 2000, witness=b"w") for n in range(20)]
     for tx in txs[:15]:
         submit(nodes[0], tx)
-    assert sim.run(120, lambda: all(len(node.pool.in_order()) == 15 for node in nodes if node.pool is not None))
+    assert sim.run(120, lambda: all(len(list(node.pool.in_order())) == 15 for node in nodes if node.pool is not None))
     height = nodes[0].height
     mine(sim, nodes[0], [])
     assert sim.run(30, lambda: all(node.height == height + 1 for node in nodes))

@@ -8,31 +8,47 @@ is withdrawn then, with what was not read of it.
 
 from __future__ import annotations
 
+from dataclasses import field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from btcnode.record import struct
 
 if TYPE_CHECKING:
-    from btcnode.protocol.chain_view import TxSource
+    from collections.abc import Iterator
+
+    from btcnode.protocol.chain_view import PoolEntry, TxSource
 
 AGE = 10.0  # seconds
 LIFE = 120.0  # seconds
-MOST = 4  # 4 x 32 B x transactions: 13 MB of a mempool of a hundred thousand
+MOST = 4  # 4 x 40 B x transactions: 16 MB for a hundred thousand, and what has gone until it is read
 HASH_SIZE = 32
+AT_ONCE = 1_000  # hashes, in a millisecond
 
 
 @struct(eq=False)
 class PoolSnapshot:
-    """Hashes, and the mempool's sequence number and the time when they were taken; ``readers`` are not through."""
+    """Hashes, and the mempool's sequence number and the time when they were taken; ``readers`` are not through.
 
-    wtxids: bytes
+    ``entries`` are those whose hashes nobody has come to yet: all at once would take a tenth of a second.
+    """
+
+    entries: Iterator[PoolEntry]
     sequence: int
     made: float
+    wtxids: bytearray = field(default_factory=bytearray)
     readers: int = 0
 
     def at(self, position: int) -> bytes:
         """The wtxid at a position; empty behind the last one."""
-        return self.wtxids[position * HASH_SIZE : (position + 1) * HASH_SIZE]
+        start = position * HASH_SIZE
+        while len(self.wtxids) <= start and (some := [entry.wtxid for entry in islice(self.entries, AT_ONCE)]):
+            self.wtxids += b"".join(some)
+        return bytes(self.wtxids[start : start + HASH_SIZE])
+
+    def withdraw(self) -> None:
+        """Nobody reads on."""
+        self.entries, self.wtxids = iter(()), bytearray()
 
 
 class PoolSnapshots:
@@ -52,10 +68,9 @@ class PoolSnapshots:
         fits = newest is not None and newest.sequence >= at_least
         if not fits or (newest is not None and now - newest.made >= AGE):
             if len(self._held) >= MOST and now - self._held[0].made >= LIFE:
-                self._held.pop(0).wtxids = b""
+                self._held.pop(0).withdraw()
             if len(self._held) < MOST:
-                wtxids = b"".join([entry.wtxid for entry in self._source.in_order()])
-                newest = PoolSnapshot(wtxids, self._source.sequence, now)
+                newest = PoolSnapshot(iter(self._source.in_order()), self._source.sequence, now)
                 self._held.append(newest)
             elif not fits:
                 return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, NotRequired, TypedDict, cast
 
 from btcnode.errors import StorageError
 from btcnode.mempool.entry import MempoolEntry
-from btcnode.mempool.pool import Mempool
+from btcnode.mempool.pool import Mempool, PoolMoment
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import real_number
@@ -17,8 +17,17 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Strict, Whole
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, amount
 from btcnode.rpc.lookup import parse_hash
-from btcnode.rpc.mempool_json import Frozen, MempoolEntryJson, by_txid, describe_all, entry_text, freeze, names
-from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, aside, beside, in_slices, make_room, of_a_moment
+from btcnode.rpc.mempool_json import (
+    Frozen,
+    MempoolEntryJson,
+    by_txid,
+    describe_all,
+    entry_text,
+    freeze,
+    freeze_all,
+    names,
+)
+from btcnode.rpc.room import MEMPOOL_ENTRY_BYTES, TXID_BYTES, aside, in_slices, make_room, of_a_moment
 from btcnode.services.parts import NodeParts
 
 FEW = 500  # entries that are described at once: 3 ms
@@ -92,12 +101,10 @@ async def getrawmempool(
         if len(pool) <= FEW:
             return _whole(freeze(node, pool.in_order()), bip125=bip125)
         await make_room(len(pool) * MEMPOOL_ENTRY_BYTES)
-        return await of_a_moment(lambda: freeze(node, pool.in_order()), lambda rows: _whole(rows, bip125=bip125))
+        return await of_a_moment(pool.moment, lambda then: _whole(freeze_all(then), bip125=bip125))
     if len(pool) > MANY:
         await make_room(len(pool) * TXID_BYTES)
-        txids, sequence = await of_a_moment(
-            lambda: (pool.in_order(), pool.sequence), lambda then: (names(then[0]), then[1])
-        )
+        txids, sequence = await of_a_moment(pool.moment, lambda then: (names(then.entries()), then.sequence))
     else:
         txids, sequence = names(pool.in_order()), pool.sequence
     return {"txids": txids, "mempool_sequence": sequence} if mempool_sequence else txids
@@ -168,17 +175,16 @@ class DiagramPoint(TypedDict):
 @rpc("hidden", heavy=True)
 async def getmempoolfeeratediagram(node: NodeParts) -> Annotated[list[DiagramPoint], When("mempool chunks")]:
     """The feerate diagram of the whole mempool."""
-    chunks = [(chunk.size, chunk.fee) for chunk in node.mempool.chunks()]
-    return await beside(lambda: _diagram(chunks))
+    return await of_a_moment(node.mempool.moment, _diagram)
 
 
-def _diagram(chunks: Iterable[tuple[int, int]]) -> list[DiagramPoint]:
+def _diagram(moment: PoolMoment) -> list[DiagramPoint]:
     """The sums of sizes and fees, chunk by chunk."""
     weight = fee = 0
     points: list[DiagramPoint] = [{"weight": 0, "fee": amount(0)}]
-    for size, paid in chunks:
-        weight += size
-        fee += paid
+    for chunk in moment.chunks:
+        weight += chunk.size
+        fee += chunk.fee
         points.append({"weight": weight, "fee": amount(fee)})
     return points
 

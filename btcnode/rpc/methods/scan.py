@@ -249,7 +249,7 @@ async def getdescriptoractivity(
         place: EventPlace = {"blockhash": to_display(tree.hash(index)), "height": height}
         await beside(partial(events.in_block, raw, undo, place))
     if include_mempool:
-        async for entry in in_slices(node.mempool.in_order()):
+        async for entry in in_slices(node.mempool.moment().entries()):
             events.spends(entry.tx, await _mempool_spent(node, entry.tx), {})
             events.receives(entry.tx, {})
     return {"activity": events.events}

@@ -122,6 +122,42 @@ def test_a_clock_that_is_set_forward_by_years_ends_the_minimum() -> None:
     assert pool.minimum_feerate(START + 60 * 365 * 86_400) == 0  # 2 ** 175,000 is no float
 
 
+def test_a_large_pool_is_brought_down_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.mempool.pool.BULK_EVICTION_BYTES", 0)
+    monkeypatch.setattr("btcnode.mempool.pool.MOST_AT_ONCE", 3)
+    pool = filled(200)
+    worst = [entry for chunk in pool.worst_first() for entry in chunk.entries][:11]
+    limit = pool.max_bytes = pool.memory_usage - 1
+    gone: list[MempoolEntry] = []
+    while pool.wants_limits(0):
+        some = pool.trim(limit, START)
+        assert 0 < len(some) <= 3
+        gone += some
+    assert set(gone) <= set(worst)
+    assert pool.memory_usage <= limit - limit // EVICTION_SHARE
+    assert not pool.trim(limit, START)
+
+
+def test_old_transactions_go_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.mempool.pool.MOST_AT_ONCE", 50)
+    pool, sizes = filled(120), []
+    while pool.wants_limits(START + 1_000):
+        sizes.append(len(pool.expire(START + 1_000)))
+    assert sizes == [50, 50, 20] and not len(pool)
+
+
+def test_a_moment_stays_as_it_was() -> None:
+    pool = filled(20)
+    first = pool.in_order()[0]
+    pool.prioritise(first.txid, 7)
+    moment, order = pool.moment(), pool.in_order()
+    pool.prioritise(order[-1].txid, 10**6)
+    pool.remove(order[5:10], RemovalReason.CONFLICT)
+    assert list(moment.entries()) == order != pool.in_order()
+    assert dict(moment.deltas) == {first.txid: 7}
+    assert moment.sequence < pool.sequence
+
+
 class NoBlock:
     txids = (b"\x00" * 32,)
 

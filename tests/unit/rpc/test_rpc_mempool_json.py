@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
-from btcnode.mempool.pool import Mempool
+from btcnode.mempool.pool import Mempool, PoolMoment
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc import mempool_json
 from btcnode.rpc.jsonvalue import amount, decode
-from btcnode.rpc.mempool_json import Frozen, by_txid, describe_all
+from btcnode.rpc.mempool_json import Frozen, by_txid, describe_all, freeze_all
 from btcnode.rpc.methods import mempool as methods
 from btcnode.rpc.room import Room, Ticket, working
 
@@ -44,7 +44,7 @@ def family_pool(rng: Random, count: int) -> Mempool:
 
 
 def moment(pool: Mempool) -> list[Frozen]:
-    return [Frozen(e, e.cluster, e.chunk, e.delta, False) for e in pool.in_order()]
+    return freeze_all(pool.moment())
 
 
 def test_relatives_counts_and_fees_are_the_pools() -> None:
@@ -92,18 +92,16 @@ def test_the_pieces_of_many_entries_are_one_object(count: int, monkeypatch: pyte
 
 
 def test_lists_of_a_full_mempool_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes a tenth of a second of the loop's time, of a pool of a hundred thousand."""
+    """Each takes hundredths of a second of the loop's time, of a pool of a hundred thousand."""
     under_way: list[int] = []
     worst = 0
 
     class Pool(list[object]):
-        sequence = 1
-
-        def in_order(self) -> list[object]:
+        def moment(self) -> PoolMoment:
             nonlocal worst
             under_way.append(1)
             worst = max(worst, len(under_way))
-            return self
+            return PoolMoment([], {}, (), 1)
 
     def render(*_: object) -> list[Any]:
         under_way.pop()
@@ -111,7 +109,6 @@ def test_lists_of_a_full_mempool_are_made_one_at_a_time(monkeypatch: pytest.Monk
 
     node = SimpleNamespace(mempool=Pool([None] * (methods.MANY + 1)))
     monkeypatch.setattr(methods, "is_enabled", lambda *_: False)
-    monkeypatch.setattr(methods, "freeze", lambda _, entries: entries)
     monkeypatch.setattr(methods, "describe_all", lambda *_, **__: dict(render()))
     monkeypatch.setattr(methods, "names", render)
 
