@@ -141,7 +141,7 @@ def code_of(page: Path) -> list[str]:
 OF_OTHERS = {
     "k", "m", "n", "x", "q", "f", "t", "v", "p", "d", "g", "build", "dist", "configfile", "timeout-factor", "system",
     "home-dir", "now", "durations", "strict", "help-all", "install-completion", "openrpc", "network", "name", "noname",
-    "no-name", "height", "roots",
+    "no-name", "height", "roots", "mineblock", "previous-releases", "segwit", "usecli",
 }  # fmt: skip
 """Options of pytest, mypy, docker, systemd, Core's tests, and those of ``btcnode`` that are no settings."""
 
