@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -291,10 +291,3 @@ def _unpacked(data: bytes) -> list[bytes]:
         found.append(data[at : at + size])
         at += size
     return found
-
-
-def secrets_of(found: Mapping[bytes, Secret]) -> SigningProvider:
-    """A provider of private keys and nothing else."""
-    provider = SigningProvider()
-    provider.secrets = dict(found)
-    return provider
