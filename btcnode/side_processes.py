@@ -20,8 +20,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from importlib import import_module
@@ -31,6 +29,8 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
 from typing import NamedTuple
+
+from btcnode.child import start_child
 
 PROCESS_BYTES = 64 << 20  # of memory that one takes, with what it works on
 PRESSING_S = 5.0  # between two pieces of work that are worth a process
@@ -44,7 +44,6 @@ COPIED_BYTES = 1 << 20  # of parts that are sent as one
 OOM_SCORE = 500  # of 1,000: the node is larger, and ends all
 GC_THRESHOLD = 50_000  # objects: work leaves few cycles behind
 _START = "import sys; sys.path[:] = sys.argv[1:]; from btcnode.side_processes import main; main()"
-_SOCKET_BUFFER = 1 << 20  # bytes asked of the kernel for each direction
 
 Work = Callable[..., Sequence[bytes]]
 
@@ -125,30 +124,11 @@ class _Process:
 
     def __init__(self, processors: Collection[int]) -> None:
         """Start it, on these processors if any are named, and wait until it is there; raises OSError, EOFError."""
-        ours, theirs = socket.socketpair()
-        self._sock = ours
+        self.running, self._sock = start_child(_START, processors=processors)
         try:
-            for sock in (ours, theirs):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-            # a process group of its own: the terminal's Ctrl-C is the node's affair
-            self.running: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, *sys.path],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                process_group=0,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        if processors:
-            with contextlib.suppress(OSError):  # it has ended, or its processors went away: it is of use elsewhere
-                os.sched_setaffinity(self.running.pid, processors)
-        try:
-            ours.settimeout(START_S)
-            _receive_parts(ours)
-            ours.settimeout(ANSWER_S)
+            self._sock.settimeout(START_S)
+            _receive_parts(self._sock)
+            self._sock.settimeout(ANSWER_S)
         except BaseException:
             self.end()
             raise

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
-import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
+from btcnode.child import start_child
 from btcnode.sync.worker_codec import Answer, AnswerReader
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     Task = DecodeTask | FoldTask | TxTask | Chunk
 
 _START = "import sys; sys.path[:] = sys.argv[2:]; from btcnode.sync.worker import main; main(int(sys.argv[1]))"
-SOCKET_BUFFER = 1 << 20  # bytes asked of the kernel for each direction
 RECEIVE_SIZE = 1 << 18
 END_TIMEOUT = 0.5  # seconds for a killed process to be gone; one that the kernel holds is waited for later
 
@@ -31,27 +29,8 @@ class WorkerProcess:
 
     def __init__(self, processors: Collection[int] = ()) -> None:
         """Start it, on these processors if any are named; raises OSError when that is impossible."""
-        ours, theirs = socket.socketpair()
-        try:
-            for sock in (ours, theirs):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-            # a process group of its own: the terminal's Ctrl-C is the node's affair
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, str(os.getpid()), *sys.path],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                process_group=0,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        if processors:
-            with contextlib.suppress(OSError):  # it has ended, or its processors went away: it is of use elsewhere
-                os.sched_setaffinity(self.pid, processors)
-        self.sock = ours
+        self._process, self.sock = start_child(_START, [str(os.getpid())], processors)
+        self.sock.setblocking(False)
         self.ready = False
         self.sent: deque[tuple[int, Task, float]] = deque()  # (request id, task, seconds that it usually takes)
         self.ahead = 0.0  # seconds that all of these usually take
