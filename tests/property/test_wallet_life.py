@@ -20,6 +20,7 @@ from tests.unit.conftest import Running
 
 OTHER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 DERIVED = 120
+HOUR = 3600
 REFUSALS = (-4, -6, -8, -26)  # nothing to spend, not to be replaced, ...
 
 
@@ -29,6 +30,7 @@ class World:
     node: Running
     folder: tempfile.TemporaryDirectory[str]
     lives = 0
+    clock = 1_700_000_000
 
     @classmethod
     def begin(cls) -> None:
@@ -39,6 +41,14 @@ class World:
         cls.node.call("createwallet", "m")
         cls.node.call("generatetoaddress", 10, cls.node.call_wallet("m", "getnewaddress"))
         cls.node.call("generatetoaddress", 100, OTHER)
+
+        cls.pass_time()
+
+    @classmethod
+    def pass_time(cls) -> None:
+        """Blocks that are made from now on are none that were there before: one that was left stays invalid."""
+        cls.clock += HOUR
+        cls.node.call("setmocktime", cls.clock)
 
     @classmethod
     def end(cls) -> None:
@@ -82,7 +92,7 @@ class WalletLife(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.node.call("unloadwallet", self.name)
         while self.pool():
-            self.node.call("generatetoaddress", 1, OTHER)
+            assert isinstance(self.node.call("generatetoaddress", 1, OTHER), list)
 
     # -- what happens
 
@@ -136,6 +146,7 @@ class WalletLife(RuleBasedStateMachine):
         if height > self.node.call("getblockcount"):
             return
         self.node.call("invalidateblock", self.node.call("getblockhash", height))
+        World.pass_time()
         for _ in range(depth):
             self.node.call("generateblock", OTHER, [])
 
