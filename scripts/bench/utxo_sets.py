@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """A UTXO set from three peers of which one lies and one leaves, with a kill on the way: is it right, what does it take?
 
-    python scripts/bench/utxo_sets.py [--coins 1000000] [--pause 0.2]
+    python scripts/bench/utxo_sets.py [--coins 1000000] [--pause 0.2] [--chunk BYTES]
 
 The peers are threads of this process, which wait ``--pause`` seconds before each chunk, so that the kill comes in the
-middle. Chunks have their real size. Printed are what was here at the kill, who was named, whether the coins that were
-loaded have the hash that is known, and processor seconds and peak memory of the node.
+middle. Chunks have their real size unless ``--chunk`` gives another. Printed are what was here at the kill, who was
+named, whether the coins that were loaded have the hash that is known, and the processor seconds and memory of the node.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def stored(node: SetNode) -> int:
     return found if isinstance(found, int) else 0
 
 
-def run(directory: Path, coins: int, pause: float) -> None:
+def run(directory: Path, coins: int, pause: float, chunk: int) -> None:
     """Make the set, fetch it, compare."""
     begun = time.perf_counter()
-    world = SetWorld.make(directory, coins, CHUNK_SIZE)
+    world = SetWorld.make(directory, coins, chunk)
     size, count = world.file.stat().st_size, len(world.hashes)
     print(f"{coins} coins, {size / 1e6:.1f} MB, {count} chunks, made in {time.perf_counter() - begun:.0f} s")
     node = SetNode(directory / "node", world, f"--downloadutxoset={len(world.blocks)}")
@@ -76,9 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coins", type=int, default=1_000_000)
     parser.add_argument("--pause", type=float, default=0.2)
+    parser.add_argument("--chunk", type=int, default=CHUNK_SIZE, help="bytes")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        run(Path(directory), given.coins, given.pause)
+        run(Path(directory), given.coins, given.pause, given.chunk)
 
 
 if __name__ == "__main__":
