@@ -11,6 +11,7 @@ from tests.lib.peer_fuzz import PeerFuzzer
 PEERS = 2000
 BOUNDED = (  # grow with blocks, addresses and transactions up to their limits, which tests of their own see
     "._ctx.tree", "._ctx.active", "._ctx.delays", "._ctx.discouraged", "._ctx.bans", "._gossip.book", "._intake.extra",
+    "._relay._snapshots",
 )  # fmt: skip
 SLACK = PEERS // 40
 

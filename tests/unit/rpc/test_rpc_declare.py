@@ -141,7 +141,6 @@ def test_every_object_and_array_argument_is_checked_but_these() -> None:
         "fundrawtransaction options",
         "psbtbumpfee options.outputs",
         "send outputs",
-        "sendmany subtractfeefrom",
         "walletcreatefundedpsbt inputs",
         "walletcreatefundedpsbt outputs",
         "getblocktemplate template_request.capabilities",

@@ -196,7 +196,7 @@ def test_long_work_ends_when_the_node_stops(
             progress(0, 0) if method == "verifychain" else progress(0)
             time.sleep(0.01)
 
-    monkeypatch.setattr(CoinsDb, "utxo_stats", lambda _, hash_type, progress: endless(progress))
+    monkeypatch.setattr(CoinsDb, "utxo_stats", lambda _, hash_type, progress, *more: endless(progress))
     monkeypatch.setattr("btcnode.services.chain.verify_recent", lambda *work: endless(work[-1]))
     answers: list[Any] = []
     caller = threading.Thread(target=lambda: answers.append(running.call(method, *params)))
