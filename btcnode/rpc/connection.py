@@ -307,7 +307,7 @@ class Connection(asyncio.Protocol):
         ticket.hold(size * PARSED_FACTOR)
         work = self._pending(answer, head, self.place, ticket)
         context = copy_context()
-        if answer.waits or (self.place is not None and not self.place.running):
+        if answer.waits or answer.in_task or (self.place is not None and not self.place.running):
             rest: Coroutine[Any, Any, None] | None = self._in_task(work)
         else:  # the first step is done here and now: many have no other, and need no task
             rest = context.run(self._begun, work)

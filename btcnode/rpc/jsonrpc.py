@@ -225,7 +225,7 @@ def _answer(table: MethodTable, value: Any, caller: Caller, *, large: bool) -> R
         return _FORBIDDEN
     if isinstance(value, list):
         refusal = _refuse_batch(value, caller) if caller.methods is not None else None
-        return refusal or Pending(_batch(table, value, caller.user, large=large))
+        return refusal or Pending(_batch(table, value, caller.user, large=large), in_task=True)
     if not isinstance(value, dict):
         return _failed(request, RpcError(RpcCode.PARSE_ERROR, "Top-level object parse error"))
     try:

@@ -30,9 +30,10 @@ class Reply(NamedTuple):
 class Pending(NamedTuple):
     """A reply that takes a while. ``waits``: it may be given up when the client leaves, and needs nothing meanwhile.
 
-    ``urgent``: it needs no turn.
+    ``urgent``: it needs no turn. ``in_task``: all of it is done in a task, as its first step may set itself a time.
     """
 
     work: Coroutine[Any, Any, Reply]
     waits: bool = False
     urgent: bool = False
+    in_task: bool = False

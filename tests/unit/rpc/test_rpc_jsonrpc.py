@@ -118,6 +118,12 @@ def test_batch_is_200_in_order_with_errors_inside(running: Running) -> None:
     assert replies[4]["error"]["message"] == "blockhash must be of length 64 (not 2, for '00')"
 
 
+def test_a_batch_may_begin_with_what_sets_itself_a_time(running: Running) -> None:
+    """Only a task can be woken by a time that is over."""
+    _, replies, _ = running.post([{"id": n, "method": "waitfornewblock", "params": [20]} for n in range(2)])
+    assert [reply["result"]["height"] for reply in replies] == [0, 0]
+
+
 def test_empty_batch_and_batch_of_notifications(running: Running) -> None:
     assert running.post([])[:2] == (200, [])
     assert running.post([{"jsonrpc": "2.0", "method": "uptime"}] * 2)[:2] == (204, b"")
