@@ -94,12 +94,13 @@ MAX_BLOCKS_IN_VALIDATION = 128  # new blocks are requested below this number onl
 MAX_VALIDATION_BYTES = 64 << 20  # above it peers that deliver blocks are not read from until half of it is free
 MAX_BLOCK_SOURCES = 4096  # who delivered a block that is not connected yet: 4096 x 150 B = 0.6 MB
 
+# What goes with a block and is asked for beside it (blocks/side_download.py).
+SIDE_SILENCE = 10.0  # without any answer, after which others are asked for what a peer owes ...
+SIDE_LATE = 30.0  # ... or with one request this old ...
+SIDE_PATIENCE = 60.0  # ... and without any answer for so long it is disconnected
 # Spent coins (ours), for a full sync with hints. Memory: services/swift_spent.py.
 MAX_SPENT_PER_PEER = 64  # requests without an answer
-SPENT_SILENCE = 10.0  # without any answer, after which others are asked for what a peer owes ...
-SPENT_LATE = 30.0  # ... or with one request this old ...
-SPENT_PATIENCE = 60.0  # ... and without any answer for so long it is disconnected
-# Utreexo proofs for a node without coins (ours), of up to 4 MB each, in mainnet's blocks about one. The times as above.
+# Utreexo proofs for a node without coins (ours), of up to 4 MB each, in mainnet's blocks about one.
 MAX_PROOFS_PER_PEER = 8  # requests without an answer; a bridge of ours lets as many wait
 MAX_PROOFS_ASKED = 24  # of all peers together: 96 MB at most
 PROOFS_AHEAD = 192  # blocks above the tip whose proofs are kept on the disk

@@ -6,6 +6,7 @@ late with one, loses what it owes to the others; who told what does not fit its 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -19,13 +20,12 @@ from btcnode.protocol.limits import (
     LATE_EXPIRY,
     MAX_LATE_PER_PEER,
     MAX_MISSING_PER_PEER,
-    MAX_SPENT_PER_PEER,
     MISSING_EXPIRY,
     NODE_NETWORK_LIMITED_MIN_BLOCKS,
     PEER_BLOCK_SLACK,
-    SPENT_LATE,
-    SPENT_PATIENCE,
-    SPENT_SILENCE,
+    SIDE_LATE,
+    SIDE_PATIENCE,
+    SIDE_SILENCE,
 )
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import Peer, SideState
@@ -33,7 +33,7 @@ from btcnode.wire.codec import Message
 from btcnode.wire.messages import NotFound
 
 
-class SideDownload:
+class SideDownload(ABC):
     """Requests of all peers, by header index. How many there are is the asker's to decide."""
 
     what: ClassVar[str]  # in the log
@@ -41,7 +41,7 @@ class SideDownload:
     not_found: ClassVar[int]  # its type in notfound
     unasked: ClassVar[Offence]
     wrong: ClassVar[Offence]
-    most_per_peer: ClassVar[int] = MAX_SPENT_PER_PEER
+    most_per_peer: ClassVar[int]  # requests without an answer
     most: ClassVar[int] = 1 << 30  # of all peers together
     missing_expiry: ClassVar[float] = MISSING_EXPIRY
 
@@ -52,13 +52,13 @@ class SideDownload:
         self._last_tick = ctx.steady
         self._clock_jumped = False  # since the last tick so much time passed that sockets have to be read first
 
+    @abstractmethod
     def state(self, peer: Peer) -> SideState:
         """Where a peer's requests are noted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def request(self, index: int) -> Message:
         """The message that asks for it."""
-        raise NotImplementedError
 
     # -- what is wanted ------------------------------------------------------------------------------------------
 
@@ -83,11 +83,11 @@ class SideDownload:
         if state.in_flight and not self._clock_jumped:
             if peer.pauses or ctx.clock_held:
                 state.since = steady
-            elif steady - state.since > SPENT_PATIENCE:
+            elif steady - state.since > SIDE_PATIENCE:
                 first = next(iter(state.in_flight))
                 name = to_display(ctx.tree.hash(first))
                 ctx.disconnect(peer, f"Timeout downloading {self.what} of block {name}")
-            elif steady - state.since > SPENT_SILENCE or steady - next(iter(state.in_flight.values())) > SPENT_LATE:
+            elif steady - state.since > SIDE_SILENCE or steady - next(iter(state.in_flight.values())) > SIDE_LATE:
                 self._move(peer)
         return NEXT_TICK if state.in_flight or state.missing or state.late else NEVER
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from btcnode.protocol.blocks.side_download import SideDownload
 from btcnode.protocol.commands import DropSpent, FetchSpent, SpentJudged
 from btcnode.protocol.effects import TakeSpent
+from btcnode.protocol.limits import MAX_SPENT_PER_PEER
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import Peer, SideState
 from btcnode.wire.constants import MSG_BLOCK_SPENT, NODE_BLOCK_UNDO, SPENT_VERSION
@@ -19,6 +20,7 @@ class SpentDownload(SideDownload):
     not_found = MSG_BLOCK_SPENT
     unasked = Offence.SPENT_UNASKED
     wrong = Offence.SPENT_WRONG
+    most_per_peer = MAX_SPENT_PER_PEER
 
     def state(self, peer: Peer) -> SideState:
         """Where a peer's requests are noted."""

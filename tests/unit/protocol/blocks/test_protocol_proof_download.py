@@ -11,7 +11,7 @@ from btcnode.protocol import events as ev
 from btcnode.protocol.commands import ProofRefused, ProofsKept
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.limits import MAX_PROOFS_ASKED, MAX_PROOFS_PER_PEER, PROOF_MISSING_EXPIRY, SPENT_SILENCE
+from btcnode.protocol.limits import MAX_PROOFS_ASKED, MAX_PROOFS_PER_PEER, PROOF_MISSING_EXPIRY, SIDE_SILENCE
 from btcnode.wire.constants import MSG_UTREEXO_PROOF, NODE_NETWORK, NODE_UTREEXO_ARCHIVE, NODE_WITNESS
 from btcnode.wire.messages import (
     BlockMessage,
@@ -143,7 +143,7 @@ def test_a_silent_bridge_loses_what_it_owes(bench: Bench, blocks: list[bytes]) -
     other = giver(bench, blocks[:4])
     assert not asked(bench, other)
     moved: list[bytes] = []
-    for _ in range(int(SPENT_SILENCE) + 2):
+    for _ in range(int(SIDE_SILENCE) + 2):
         bench.wait(1)
         moved += asked(bench, other)
     assert moved == owed

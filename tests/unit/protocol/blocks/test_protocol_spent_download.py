@@ -10,7 +10,7 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.commands import DropSpent, FetchSpent, SpentJudged
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.limits import LATE_EXPIRY, MAX_SPENT_PER_PEER, SPENT_LATE, SPENT_PATIENCE, SPENT_SILENCE
+from btcnode.protocol.limits import LATE_EXPIRY, MAX_SPENT_PER_PEER, SIDE_LATE, SIDE_PATIENCE, SIDE_SILENCE
 from btcnode.wire.constants import MSG_BLOCK_SPENT, NODE_BLOCK_UNDO, NODE_NETWORK, NODE_WITNESS
 from btcnode.wire.messages import BlockSpent, GetBlockSpent, Headers, InvItem, NotFound
 from tests.lib.protocol_bench import Bench
@@ -133,7 +133,7 @@ def test_silence_moves_what_is_owed_and_ends_the_connection(bench: Bench, blocks
     silent = giver(bench, blocks)
     bench.step(FetchSpent(tuple(bench.chain.active.span(1, 3))))
     assert len(asked(bench, silent)) == 3
-    bench.wait(SPENT_SILENCE + 2)
+    bench.wait(SIDE_SILENCE + 2)
     assert not bench.disconnected(silent)
     other = giver(bench, blocks)
     bench.wait(2)
@@ -148,7 +148,7 @@ def test_silence_moves_what_is_owed_and_ends_the_connection(bench: Bench, blocks
 def test_nobody_else_is_there(bench: Bench, blocks: list[bytes]) -> None:
     peer = giver(bench, blocks)
     bench.step(FetchSpent((bench.chain.active.at(1),)))
-    bench.wait(SPENT_PATIENCE - 5)
+    bench.wait(SIDE_PATIENCE - 5)
     assert not bench.disconnected(peer)
     bench.wait(10)
     gone = bench.disconnected(peer)
@@ -163,11 +163,11 @@ def test_who_trickles_loses_the_oldest(bench: Bench, blocks: list[bytes]) -> Non
         bench.receive(other, BlockSpent(block_hash, COINS))
     moved = []
     for block_hash in reversed(wanted[-4:]):
-        bench.wait(SPENT_SILENCE - 1)
+        bench.wait(SIDE_SILENCE - 1)
         moved += asked(bench, other)
         bench.receive(slow, BlockSpent(block_hash, COINS))
     assert moved == wanted[:-3]
-    assert SPENT_LATE < 4 * (SPENT_SILENCE - 1)
+    assert SIDE_LATE < 4 * (SIDE_SILENCE - 1)
 
 
 def test_what_is_not_wanted_any_more_may_still_come(bench: Bench, blocks: list[bytes]) -> None:
@@ -176,7 +176,7 @@ def test_what_is_not_wanted_any_more_may_still_come(bench: Bench, blocks: list[b
     bench.step(DropSpent())
     bench.receive(peer, BlockSpent(name(blocks[0]), COINS))
     assert not bench.all(fx.TakeSpent) and not bench.disconnected(peer)
-    bench.wait(SPENT_PATIENCE + 5)
+    bench.wait(SIDE_PATIENCE + 5)
     assert not bench.disconnected(peer)
     assert not bench.protocol._spent._asked
 
@@ -184,5 +184,5 @@ def test_what_is_not_wanted_any_more_may_still_come(bench: Bench, blocks: list[b
 def test_a_stop_of_the_clock_is_nobodys_fault(bench: Bench, blocks: list[bytes]) -> None:
     peer = giver(bench, blocks)
     bench.step(FetchSpent((bench.chain.active.at(1),)))
-    bench.wait(SPENT_PATIENCE + 10, each=SPENT_PATIENCE + 10)
+    bench.wait(SIDE_PATIENCE + 10, each=SIDE_PATIENCE + 10)
     assert not bench.disconnected(peer)
