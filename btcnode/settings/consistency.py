@@ -33,11 +33,12 @@ def check_first(sources: Sources) -> None:
 
 
 def _check_pruning(sources: Sources) -> None:
+    why = " (-utreexo-csn prunes, unless -prune=0 is given.)" if sources.flag("utreexo-csn", False) else ""
     for name in ("txindex", "txospenderindex"):
         if sources.flag(name, False):
-            raise ConfigError(f"Prune mode is incompatible with -{name}.")
+            raise ConfigError(f"Prune mode is incompatible with -{name}.{why}")
     if sources.flag("reindex-chainstate", False):
-        raise ConfigError("Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.")
+        raise ConfigError(f"Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.{why}")
 
 
 def check(settings: Settings) -> None:

@@ -108,6 +108,7 @@ PRIVATE = {"privatebroadcast": True}
         ({"prune": 1000, "txospenderindex": True}, "Prune mode is incompatible with -txospenderindex."),
         ({"prune": 1000, "reindex_chainstate": True}, "Use full -reindex instead."),
         ({"reindex": True, "reindex_chainstate": True}, "-reindex includes -reindex-chainstate"),
+        ({**COMPACT, "txindex": True}, "incompatible with -txindex. (-utreexo-csn prunes"),
         ({**COMPACT, **SWIFT}, "excludes -swiftsync"),
         ({**COMPACT, "utreexoindex": True}, "excludes -utreexoindex"),
         ({**COMPACT, "reindex_chainstate": True, "prune": 0}, "excludes -reindex-chainstate"),
