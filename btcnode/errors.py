@@ -48,7 +48,7 @@ class RuleViolation(BtcnodeError):
 
 
 class ProofError(BtcnodeError):
-    """A Utreexo proof that does not prove what it should, or a leaf that is not there to be proven."""
+    """A proof that does not prove what it should, or a Utreexo leaf that is not there to be proven."""
 
 
 class MissingProofError(ProofError):

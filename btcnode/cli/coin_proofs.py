@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from btcnode.cli.given_hex import given_bytes
 from btcnode.errors import BtcnodeError, DecodeError, ProofError
-from btcnode.files import parse_json, read_limited
 from btcnode.primitives.amounts import format_amount
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value
 from btcnode.primitives.hashes import to_display
 from btcnode.utreexo.coin_proof import CoinProof, ProvenCoin, decode_roots
-
-MAX_FILE = 64 << 20  # a proof of the most coins that one can be about has some 30 MB of hex
 
 
 def verified_lines(proof: str, roots: str) -> list[str]:
@@ -20,7 +16,7 @@ def verified_lines(proof: str, roots: str) -> list[str]:
     Raises BtcnodeError when it proves nothing.
     """
     try:
-        given, (after, stump) = CoinProof.decode(_bytes_of(proof)), decode_roots(_bytes_of(roots))
+        given, (after, stump) = CoinProof.decode(given_bytes(proof)), decode_roots(given_bytes(roots))
     except DecodeError as error:
         raise BtcnodeError(f"That is no proof of coins or no roots: {error}") from None
     if given.after != after:
@@ -39,23 +35,3 @@ def _line(coin: ProvenCoin) -> str:
         f"{to_display(coin.outpoint[:32])}:{vout} {format_amount(coin_value(coin.coin))} BTC, {made} at height"
         f" {coin_height(coin.coin)}, script {script}"
     )
-
-
-def _bytes_of(text: str) -> bytes:
-    """Hex, or what a file has of it, also as the "hex" of an answer of the node; raises BtcnodeError."""
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        pass
-    try:
-        found = read_limited(Path(text), MAX_FILE)
-        if found.lstrip()[:1] == b"{":
-            answer = parse_json(found)
-            return bytes.fromhex(answer["hex"])
-        return bytes.fromhex(found.decode("ascii").strip().strip('"'))
-    except (KeyError, TypeError):
-        raise BtcnodeError(f'{text[:100]} has an object without "hex"') from None
-    except OSError as error:
-        raise BtcnodeError(f"Cannot read {text[:100]}: {error.strerror}, and it is no hex") from None
-    except ValueError:
-        raise BtcnodeError(f"{text[:100]} has no hex in it") from None

@@ -50,6 +50,8 @@ hints = typer.Typer(help="Hints for SwiftSync.", no_args_is_help=True)
 app.add_typer(hints, name="hints")
 utreexo = typer.Typer(help="Proofs that coins exist, without a node (docs/utreexo.md).", no_args_is_help=True)
 app.add_typer(utreexo, name="utreexo")
+txoutproof = typer.Typer(help="Proofs that transactions are in a block, without a node.", no_args_is_help=True)
+app.add_typer(txoutproof, name="txoutproof")
 
 
 def _network_parameter() -> inspect.Parameter:
@@ -216,6 +218,22 @@ def verify_utreexo(
     from btcnode.cli.coin_proofs import verified_lines
 
     for line in verified_lines(proof, roots):
+        typer.echo(line)
+
+
+@txoutproof.command("verify")
+def verify_txoutproof(
+    proof: Annotated[str, typer.Argument(help="The answer of gettxoutproof, or a file with it.")],
+    block: Annotated[str, typer.Option(help="Hash of the block, from a node you trust.")] = "",
+    headers: Annotated[str, typer.Option(help="Headers with the block's among them in hex, or a file with it.")] = "",
+    root: Annotated[str, typer.Option(help="Merkle root of the block, from a node you trust.")] = "",
+    transactions: Annotated[int, typer.Option(min=0, help="How many the block has, 0: as the proof says.")] = 0,
+    network: Annotated[str, typer.Option(metavar="NAME", help="Network, for the least work.")] = "mainnet",
+) -> None:
+    """Verify a proof that transactions are in a block (gettxoutproof), and the work in the block's header."""
+    from btcnode.cli.tx_proofs import Known, verified_lines
+
+    for line in verified_lines(proof, Known(block, headers, root, transactions), network):
         typer.echo(line)
 
 

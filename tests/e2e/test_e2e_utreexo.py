@@ -134,3 +134,25 @@ def test_a_coin_is_shown_to_somebody_without_a_node(tmp_path: Path) -> None:
     command[-3] = (bent[:-1] + bytes([bent[-1] ^ 1])).hex()
     failed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (1, "", 1)
+
+
+def test_a_transaction_is_shown_to_somebody_without_a_node(tmp_path: Path) -> None:
+    node = RegtestNode(datadir=tmp_path, listen=False)
+    try:
+        node.fill_purse()
+        txid = node.pay("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", 1)
+        [block] = node.mine()
+        node.mine(2)
+        proof, header = node.rpc.gettxoutproof([txid], block), node.rpc.getblockheader(block)
+        headers = [node.rpc.getblockheader(node.rpc.getblockhash(header["height"] + n), False) for n in range(3)]
+    finally:
+        node.close()
+    command = [sys.executable, "-m", "btcnode", "txoutproof", "verify", proof, "--network", "regtest"]
+    command += ["--headers", "".join(headers), "--transactions", str(header["nTx"])]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    assert shown[0] == f"{txid} is transaction 1 of the block"
+    assert shown[1].startswith(f"block {block} of 2 transactions")
+    assert shown[2].startswith("2 headers on top of it")
+    command[-3] = "".join(headers[1:])
+    failed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (1, "", 1)
