@@ -31,6 +31,7 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
+                auto_refresh=False,  # a thread would be in the way of forks
             )
             self._bar.start()
             self._task = self._bar.add_task(what, total=None)
@@ -38,7 +39,7 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
     def __call__(self, done: int, total: int) -> None:
         """So many blocks of so many are done."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total)
+            self._bar.update(self._task, completed=done, total=total, refresh=True)
         elif monotonic() >= self._due:
             self._due = monotonic() + LINE_INTERVAL_S
             print(f"{self._what}: {done} of {total} blocks", file=sys.stderr)

@@ -1,23 +1,22 @@
-"""Carrying out tasks on Dask: a scheduler's workers, local processes, or this process.
+"""Carrying out tasks: on the workers of a Dask scheduler, on local processes, or in this process.
 
-Dask does what there is to do there: it sends tasks to workers that are free, also those that join late, and again where
-one was lost.
+Dask does what there is to do with machines: it sends tasks to workers that are free, also those that join late, and
+again where one was lost.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
+from btcnode.data.local_processes import AHEAD, LocalProcesses, LostAgainError
 from btcnode.errors import BtcnodeError, ConfigError
 
 RETRIES = 3  # of a task whose worker was lost, or that has raised an error of the system
-AHEAD = 2  # tasks for each worker that are sent before results are there: bounds what waits anywhere
 CONNECT_TIMEOUT_S = 10
 LOOK_S = 1.0  # from one look at the workers to the next, while nothing is done
 POLL_S = 0.01
@@ -37,46 +36,41 @@ def _handed_on(value: Any) -> Any:
 
 
 class TaskRunner(AbstractContextManager["TaskRunner"]):
-    """Tasks are carried out by Dask's workers, or here where there is neither ``scheduler`` nor a second worker.
+    """Tasks are carried out by Dask's workers, or by ``workers`` processes of this machine where there is no scheduler.
 
-    ``scheduler`` is an address (``tcp://host:8786``), ``workers`` the number of local processes without one.
+    ``scheduler`` is an address (``tcp://host:8786``). With one worker, or one task, this process does the work.
     """
 
     def __init__(self, *, scheduler: str | None = None, workers: int = 1, patience_s: float = NOBODY_TIMEOUT_S) -> None:
         """Raises ConfigError where Dask is wanted and not there, or the scheduler cannot be reached.
 
-        Where nobody works for ``patience_s`` seconds, work is given up.
+        Where a scheduler has no workers for ``patience_s`` seconds, work is given up.
         """
-        self.lost = 0  # workers that were there, and are no more
         self._patience_s = patience_s
         self._stack = ExitStack()
         self._client: Any = None
         self._seen: set[str] = set()
+        self._lost = 0
         if workers < 1:
             raise ConfigError(f"There have to be workers: {workers}")
-        if scheduler is not None or workers > 1:
-            self._client = self._connected(scheduler, workers)
+        self._local = LocalProcesses(workers, RETRIES)
+        if scheduler is not None:
+            self._client = self._connected(scheduler)
 
-    def _connected(self, scheduler: str | None, workers: int) -> Any:
+    @property
+    def lost(self) -> int:
+        """How many workers were there and are no more."""
+        return self._lost if self._client is not None else self._local.lost
+
+    def _connected(self, scheduler: str) -> Any:
         try:
-            from distributed import Client, LocalCluster
+            from distributed import Client
         except ImportError:
             raise ConfigError("This needs Dask: pip install 'btcnode[data]'") from None
         for name in ("distributed.client", "distributed.scheduler", "distributed.nanny"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what there is to say is said by our errors
-        address: Any = scheduler
-        if scheduler is None:
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",  # a port that is free, without a warning
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            )
-            address = self._stack.enter_context(cluster)
         try:
-            return self._stack.enter_context(Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False))
+            return self._stack.enter_context(Client(scheduler, timeout=CONNECT_TIMEOUT_S, set_as_default=False))
         except (OSError, ValueError) as error:
             self._stack.close()
             raise ConfigError(f"The scheduler {scheduler} cannot be reached: {error}") from None
@@ -84,18 +78,22 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def run(self, function: Callable[[Any, T], R], shared: Any, tasks: Iterable[T]) -> Iterator[R]:
+    def run(self, function: Callable[[Any, T], R], shared: Any, tasks: Iterable[T]) -> Generator[R, None, None]:
         """``function(shared, task)`` of every task, in the order in which they are done.
 
         Raises what the function raises, ConfigError (workers without this package), WorkersLostError.
         """
-        if self._client is None:
-            for task in tasks:
-                yield function(shared, task)
+        if self._client is not None:
+            yield from self._run_there(function, shared, tasks)
             return
-        yield from self._run_there(function, shared, tasks)
+        try:
+            yield from self._local.run(function, shared, tasks)
+        except LostAgainError as error:
+            raise WorkersLostError(
+                f"processes were lost again and again ({error}): is there memory for them?"
+            ) from None
 
-    def _run_there(self, function: Callable[[Any, T], R], shared: Any, tasks: Iterable[T]) -> Iterator[R]:
+    def _run_there(self, function: Callable[[Any, T], R], shared: Any, tasks: Iterable[T]) -> Generator[R, None, None]:
         from distributed import as_completed
 
         client, left = self._client, iter(tasks)
@@ -155,12 +153,6 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
                 f"The workers lack what this needs (pip install 'btcnode[data]' there): {error}"
             ) from None
 
-    def worker_processes(self) -> dict[int, str]:
-        """Process ids of the workers, and their addresses; empty where the work is done here."""
-        if self._client is None:
-            return {}
-        return {process: address for address, process in self._client.run(os.getpid).items()}
-
     def _count_workers(self) -> int:
         """How many workers there are; those that are gone are counted. Raises WorkersLostError."""
         try:
@@ -168,5 +160,5 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
         except (OSError, RuntimeError, ValueError):
             raise WorkersLostError("the connection to the scheduler was lost: start anew, the work goes on") from None
         self._seen |= there
-        self.lost = len(self._seen - there)
+        self._lost = len(self._seen - there)
         return len(there)

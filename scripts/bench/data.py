@@ -2,13 +2,15 @@
 """Exports beside published Python parsers of blocks, and verification in parts beside the node's own sync, in one run.
 
     python scripts/bench/data.py [--blocks 20] [--txs 2500] [--processes 2] [--workers 1,2,4] [--large 128]
-                                 [--only sync,export,parsers,verify,large] [--plot workers.svg] [--json FILE]
+                                 [--dask 1,2,4] [--only sync,export,parsers,verify,dask,large]
+                             [--plot workers.svg] [--json FILE]
 
 A node imports a chain of signed spends (``sync``; the chain is built once and kept in ``--cache``). Its block files are
 exported as all tables with spent outputs by ``--processes`` (``export``, Parquet on the disk at the end), parsed by as
 many processes of published packages (``parsers``: python-bitcointx, which btcnode depends on, and blockchain-parser,
 where that is installed; they get blocks from memory, look at every field, write nothing and do not know what is spent),
-and verified by ``--workers`` (``verify``). ``large``: a chain of so many megabytes without signatures is exported and
+and verified by ``--workers`` (``verify``, processes of the machine) and by workers of a Dask LocalCluster (``dask``;
+its start is in neither time). ``large``: a chain of so many megabytes without signatures is exported and
 verified too, for the memory that it takes.
 
 Printed are inputs per second, megabytes of blocks per second, processor seconds of all processes, and the most resident
@@ -241,15 +243,27 @@ def export(run: Run, folder: Path, inputs: int, size: int, processes: int, name:
     print(f"  ({written / MEGA:.1f} MB of Parquet)", file=sys.stderr)
 
 
-def verify(run: Run, folder: Path, workers: int, task_mb: int, plot: Path | None, name: str = "") -> None:
-    """Every rule and script again."""
+def verify(
+    run: Run, folder: Path, workers: int, task_mb: int, plot: Path | None, name: str = "", scheduler: str = ""
+) -> None:
+    """Every rule and script again; of a scheduler's workers it is not known what they take."""
     with tempfile.TemporaryDirectory() as out:
         report = Path(out) / "report.json"
         words: list[Any] = ["--network", "regtest", "--blocks", folder, "--report", report, "--task-mb", task_mb]
         words += [] if plot is None else ["--plot", plot]
-        _, cpu, memory, _ = command("verify", *words, "--workers", workers)
+        words += ["--scheduler", scheduler] if scheduler else ["--workers", workers]
+        _, cpu, memory, _ = command("verify", *words)
         told = json.loads(report.read_text())
+    cpu += sum(worker["cpu"] for worker in told["workers"].values()) if scheduler else 0.0
     run.add(Row(f"btcnode verify{name}, {workers} workers", told["inputs"], told["size"], told["seconds"], cpu, memory))
+
+
+def verify_on_dask(run: Run, folder: Path, workers: int, task_mb: int) -> None:
+    """The same on a cluster of Dask's, whose scheduler is in this process."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+        verify(run, folder, workers, task_mb, None, " on Dask", cluster.scheduler_address)
 
 
 def large(run: Run, megabytes: int, processes: int, cache: Path) -> None:
@@ -281,10 +295,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2, help="for the sync, exports and parsers")
     parser.add_argument("--workers", default="1,2,4", help="for verification")
+    parser.add_argument("--dask", default="1,2,4", help="for verification on Dask")
     parser.add_argument("--task-mb", type=int, default=1)
     parser.add_argument("--part", type=float, default=0.2, help="of the blocks for parsers, which are slow")
     parser.add_argument("--large", type=int, default=128, help="megabytes of the chain for memory")
-    parser.add_argument("--only", default="sync,export,parsers,verify,large")
+    parser.add_argument("--only", default="sync,export,parsers,verify,dask,large")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
@@ -314,6 +329,9 @@ def main() -> None:
         if "verify" in only:
             for workers in map(int, options.workers.split(",")):
                 verify(run, folder, workers, options.task_mb, options.plot)
+        if "dask" in only:
+            for workers in map(int, options.dask.split(",")):
+                verify_on_dask(run, folder, workers, options.task_mb)
     del raws
     if "large" in only:
         large(run, options.large, options.processes, options.cache)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,16 +177,35 @@ def test_a_scheduler_gives_the_same(folder: tuple[Path, MiniChain], count: int) 
     assert str(os.getpid()) not in "".join(report["workers"])
 
 
-def test_what_is_wrong_is_named_by_a_cluster_too(tmp_path: Path) -> None:
+@contextmanager
+def local() -> Iterator[tuple[TaskRunner, Callable[[], int]]]:
+    """Processes of this machine, and how to find one of them."""
+    with TaskRunner(workers=2) as runner:
+        yield runner, lambda: multiprocessing.active_children()[0].pid or 0
+
+
+@contextmanager
+def on_dask() -> Iterator[tuple[TaskRunner, Callable[[], int]]]:
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        TaskRunner(scheduler=cluster.scheduler_address) as runner,
+    ):
+        yield runner, lambda: next(iter(cluster.workers.values())).pid
+
+
+@pytest.mark.parametrize("cluster", [local, on_dask])
+def test_what_is_wrong_is_named_by_many_too(tmp_path: Path, cluster: Callable[[], Any]) -> None:
     """A bad signature, an inflated coinbase, a coin spent twice, while a worker is killed."""
     chain, faults = chain_with_three_faults()
     folder_of(chain, tmp_path / "blocks")
     killed: list[int] = []
-    with TaskRunner(workers=2) as runner:
+    with cluster() as (runner, a_process):
 
         def kill_one(done: int, total: int) -> None:
             if done > total // 3 and not killed:
-                killed.append(next(iter(runner.worker_processes())))
+                killed.append(a_process())
                 os.kill(killed[0], signal.SIGKILL)
 
         work = FolderWork(BlockFolder(tmp_path / "blocks", REGTEST))
@@ -193,14 +214,15 @@ def test_what_is_wrong_is_named_by_a_cluster_too(tmp_path: Path) -> None:
     assert [(item.height, item.reason.partition(" ")[0], item.txid, item.input) for item in report.failures] == faults
 
 
-def test_a_worker_that_is_killed_changes_nothing(folder: tuple[Path, MiniChain]) -> None:
+@pytest.mark.parametrize("cluster", [local, on_dask])
+def test_a_worker_that_is_killed_changes_nothing(folder: tuple[Path, MiniChain], cluster: Callable[[], Any]) -> None:
     path, _ = folder
     killed: list[int] = []
-    with TaskRunner(workers=2) as runner:
+    with cluster() as (runner, a_process):
 
         def kill_one(done: int, total: int) -> None:
             if done > total // 3 and not killed:
-                killed.append(next(iter(runner.worker_processes())))
+                killed.append(a_process())
                 os.kill(killed[0], signal.SIGKILL)
 
         work = FolderWork(BlockFolder(path, REGTEST))

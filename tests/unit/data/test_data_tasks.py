@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def test_workers_that_write_to_another_disk_are_told(tmp_path: Path) -> None:
     opened = BlockFolder(folder_of(chain, tmp_path / "blocks").path, REGTEST)
 
     class Elsewhere(TaskRunner):
-        def run(self, function: Any, shared: Any, tasks: Any) -> Iterator[Any]:
+        def run(self, function: Any, shared: Any, tasks: Any) -> Generator[Any, None, None]:
             for written in super().run(function, shared, tasks):
                 for path in (tmp_path / "out").rglob("*.new"):
                     path.unlink()
