@@ -22,6 +22,11 @@ class Items(Sequence[T]):
         self._raw = raw
         self._read = read
 
+    @property
+    def sent(self) -> Sequence[Any]:
+        """As the client wrote them: nothing is checked."""
+        return self._raw
+
     def __len__(self) -> int:
         return len(self._raw)
 

@@ -88,7 +88,7 @@ def _sample_member(arg: Arg, colon: str = ":") -> str:
     if arg.kind is Kind.ARR:
         value = "[" + "".join(f"{part.oneline or _sample(part)}," for part in arg.inner) + "...]"
     else:
-        value = {Kind.BOOL: "bool", Kind.AMOUNT: "amount"}.get(arg.kind, arg.kind.sample)
+        value = arg.oneline or {Kind.BOOL: "bool", Kind.AMOUNT: "amount"}.get(arg.kind, arg.kind.sample)
     return f'"{arg.names[0]}"{colon}{value}'
 
 
@@ -125,9 +125,9 @@ def result_rows(result: Result, indent: int = 0, *, in_object: bool = False, com
     rows = [(f"{pad}{key}{result.kind.sample}", words)]
     for part in result.inner:
         rows += result_rows(part, indent + 2, in_object=result.kind is not Kind.ARR, comma=",")
-    if result.kind is Kind.OBJ or result.fixed:
+    if result.kind is Kind.OBJ or result.fixed or result.inner[-1].elision is not None:
         rows[-1] = (rows[-1][0].removesuffix(","), rows[-1][1])
-    else:
+    elif result.inner[-1].elision is None:
         rows.append((f"{pad}  ...", ""))
     return [*rows, (f"{pad}{close}{comma}", "")]
 

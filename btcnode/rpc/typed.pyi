@@ -331,14 +331,7 @@ class AddedNodeInfo(TypedDict):
 class AddressPurpose(TypedDict):
     purpose: str
 
-class AddressInfo(TypedDict):
-    address: str
-    scriptPubKey: str
-    ismine: bool
-    solvable: bool
-    desc: NotRequired[str]
-    parent_desc: NotRequired[str]
-    iswatchonly: bool
+class EmbeddedAddress(TypedDict):
     isscript: NotRequired[bool]
     iswitness: bool
     witness_version: NotRequired[int]
@@ -348,9 +341,31 @@ class AddressInfo(TypedDict):
     pubkeys: NotRequired[list[str]]
     sigsrequired: NotRequired[int]
     pubkey: NotRequired[str]
-    embedded: NotRequired[dict[str, Any]]
     iscompressed: NotRequired[bool]
+    address: str
+    scriptPubKey: str
+    embedded: NotRequired[dict[str, Any]]
+
+class AddressInfo(TypedDict):
+    address: str
+    scriptPubKey: str
+    ismine: bool
+    iswatchonly: bool
+    solvable: bool
+    desc: NotRequired[str]
+    parent_desc: NotRequired[str]
+    isscript: NotRequired[bool]
     ischange: bool
+    iswitness: bool
+    witness_version: NotRequired[int]
+    witness_program: NotRequired[str]
+    script: NotRequired[str]
+    hex: NotRequired[str]
+    pubkeys: NotRequired[list[str]]
+    sigsrequired: NotRequired[int]
+    pubkey: NotRequired[str]
+    embedded: NotRequired[EmbeddedAddress]
+    iscompressed: NotRequired[bool]
     timestamp: NotRequired[int]
     hdkeypath: NotRequired[str]
     hdseedid: NotRequired[str]
@@ -1290,6 +1305,43 @@ class ReceivedByLabel(TypedDict):
     confirmations: int
     label: str
 
+EntrySince = TypedDict(
+    "EntrySince",
+    {
+        "address": NotRequired[str],
+        "category": str,
+        "amount": Decimal,
+        "vout": int,
+        "fee": NotRequired[Decimal],
+        "confirmations": int,
+        "generated": NotRequired[bool],
+        "trusted": NotRequired[bool],
+        "blockhash": NotRequired[str],
+        "blockheight": NotRequired[int],
+        "blockindex": NotRequired[int],
+        "blocktime": NotRequired[int],
+        "txid": str,
+        "wtxid": str,
+        "walletconflicts": list[str],
+        "replaced_by_txid": NotRequired[str],
+        "replaces_txid": NotRequired[str],
+        "mempoolconflicts": list[str],
+        "to": NotRequired[str],
+        "time": int,
+        "timereceived": int,
+        "comment": NotRequired[str],
+        "bip125-replaceable": str,
+        "parent_descs": NotRequired[list[str]],
+        "abandoned": bool,
+        "label": NotRequired[str],
+    },
+)
+
+class SinceBlock(TypedDict):
+    transactions: list[EntrySince]
+    removed: NotRequired[list[EntrySince]]
+    lastblock: str
+
 HistoryEntry = TypedDict(
     "HistoryEntry",
     {
@@ -1321,11 +1373,6 @@ HistoryEntry = TypedDict(
         "abandoned": bool,
     },
 )
-
-class SinceBlock(TypedDict):
-    transactions: list[HistoryEntry]
-    removed: NotRequired[list[HistoryEntry]]
-    lastblock: str
 
 class Unspent(TypedDict):
     txid: str

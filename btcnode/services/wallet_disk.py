@@ -13,11 +13,13 @@ from typing import TypeVar
 from btcnode.errors import StorageError
 from btcnode.record import record
 from btcnode.services.wallet_files import (
+    check_backup,
     check_existing,
     check_new,
     list_wallets,
     open_store,
     place_backup,
+    wallet_path,
     wallets_dir,
 )
 from btcnode.services.wallet_tasks import SideTasks
@@ -103,9 +105,18 @@ class WalletDisk:
 
         self.keep(wallet, await self.in_thread(work))
 
-    async def place_backup(self, path: Path, backup: Path) -> Callable[[], None]:
-        """Copy a backup to where a wallet has its file; returns what takes that back. Raises WalletError."""
-        return await self.in_thread(partial(place_backup, path, backup))
+    async def place_backup(self, name: str, backup: Path) -> Callable[[], None]:
+        """Copy a backup to where the wallet of a name has its file; returns what takes that back.
+
+        Raises WalletError.
+        """
+        directory = self.directory
+
+        def work() -> Callable[[], None]:
+            check_backup(backup)
+            return place_backup(wallet_path(directory, name), backup)
+
+        return await self.in_thread(work)
 
     async def drop(self, store: WalletStore) -> None:
         """Close a file that no wallet has."""

@@ -62,7 +62,7 @@ def wallets_dir(settings: Settings) -> Path:
 
 def wallet_path(directory: Path, name: str) -> Path:
     """Where the wallet of this name lies, or would; raises WalletError for what cannot be one's name."""
-    path = Path(os.path.normpath(directory / name)) if name else directory  # links stay as they are
+    path = directory / name  # as it was named: behind a link ".." leads elsewhere than its text says
     try:
         path.resolve()
         is_plain = path.is_file() and not path.is_symlink() and "/" not in name
@@ -126,8 +126,8 @@ def check_new(path: Path) -> None:
         raise WalletError(f"Failed to create database path '{path}'. Database already exists.", Trouble.ALREADY_EXISTS)
 
 
-def place_backup(path: Path, backup: Path) -> Callable[[], None]:
-    """Copy a backup to where the wallet at a path has its file; returns what takes that back. Raises WalletError."""
+def check_backup(backup: Path) -> None:
+    """Raise WalletError where there is no backup."""
     try:
         exists = backup.exists()
     except OSError as error:
@@ -136,6 +136,10 @@ def place_backup(path: Path, backup: Path) -> Callable[[], None]:
         ) from None
     if not exists:
         raise WalletError("Backup file does not exist", Trouble.INVALID_BACKUP)
+
+
+def place_backup(path: Path, backup: Path) -> Callable[[], None]:
+    """Copy a backup to where the wallet at a path has its file; returns what takes that back. Raises WalletError."""
     if path.exists() and not path.is_dir():
         raise WalletError(f"Failed to restore wallet. Database file exists '{path}'.", Trouble.ALREADY_EXISTS)
     file, unfinished, made = path / FILE_NAME, path / UNFINISHED, not path.exists()

@@ -260,7 +260,7 @@ class Wallets:
         """
         if not name:
             raise WalletError("Wallet name cannot be empty", Trouble.UNNAMED)
-        undo = await self.disk.place_backup(wallet_path(self.disk.directory, name), backup)
+        undo = await self.disk.place_backup(name, backup)
         try:
             return await self.load(name, load_on_startup)
         except BaseException:

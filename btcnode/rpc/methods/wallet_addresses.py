@@ -14,7 +14,7 @@ from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script, script_for_address
 from btcnode.primitives.hashes import hash160, ripemd160
-from btcnode.rpc.declare import FIXED, MAY_HOLD_EQUALS, Coins, Hex, Hint, Named, Time, rpc
+from btcnode.rpc.declare import FIXED, MAY_HOLD_EQUALS, Coins, Elided, Hex, Hint, Named, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.methods.util import why_no_address
@@ -145,10 +145,27 @@ def listlabels(
     return wallet.book.labels(purpose or None)
 
 
-class AddressNotes(TypedDict):
-    """What an address is by itself, and the script behind it where that is known."""
+class AddressHead(TypedDict):
+    """What an address is to the wallet."""
 
+    address: Annotated[str, "The address"]
+    scriptPubKey: Annotated[Hex, "Its script"]
+    ismine: Annotated[bool, "Whether it is the wallet's"]
+    iswatchonly: Annotated[bool, "Always false"]
+    solvable: Annotated[bool, "Whether it is known how to spend, apart from private keys"]
+    desc: Annotated[NotRequired[str], "A descriptor for spending"]
+    parent_desc: Annotated[NotRequired[str], "The descriptor that has made it"]
+
+
+class _IsScript(TypedDict):
     isscript: Annotated[NotRequired[bool], "Whether it is the hash of a script"]
+
+
+class _IsChange(TypedDict):
+    ischange: Annotated[bool, "Whether it is taken for change"]
+
+
+class _Behind(TypedDict):
     iswitness: Annotated[bool, "Whether it is a witness program"]
     witness_version: Annotated[NotRequired[int], "Version of the witness program"]
     witness_program: Annotated[NotRequired[Hex], "The witness program"]
@@ -157,26 +174,34 @@ class AddressNotes(TypedDict):
     pubkeys: Annotated[NotRequired[list[Annotated[str, Named("pubkey"), "A key"]]], "Keys of the multisig behind it"]
     sigsrequired: Annotated[NotRequired[int], "Signatures that the multisig behind it takes"]
     pubkey: Annotated[NotRequired[Hex], "The one public key behind it"]
-    embedded: Annotated[NotRequired[dict[str, Any]], "The address of the script behind it: the same members"]
+
+
+class _IsCompressed(TypedDict):
     iscompressed: Annotated[NotRequired[bool], "Whether the public key is compressed"]
 
 
-class AddressHead(TypedDict):
-    """What an address is to the wallet."""
-
+class _ItsAddress(TypedDict):
     address: Annotated[str, "The address"]
     scriptPubKey: Annotated[Hex, "Its script"]
-    ismine: Annotated[bool, "Whether it is the wallet's"]
-    solvable: Annotated[bool, "Whether it is known how to spend, apart from private keys"]
-    desc: Annotated[NotRequired[str], "A descriptor for spending"]
-    parent_desc: Annotated[NotRequired[str], "The descriptor that has made it"]
-    iswatchonly: Annotated[bool, "Always false"]
+
+
+class EmbeddedAddress(_IsScript, _Behind, _IsCompressed, _ItsAddress):
+    """The address of the script behind another one."""
+
+    embedded: Annotated[NotRequired[dict[str, Any]], "The address of the script behind that: the same members"]
+
+
+class _Embeds(TypedDict):
+    embedded: Annotated[
+        NotRequired[EmbeddedAddress],
+        "The address of the script behind it",
+        Elided("The same members, but for what tells where it comes from and what it is to the wallet"),
+    ]
 
 
 class AddressEnd(TypedDict):
     """Where an address comes from."""
 
-    ischange: Annotated[bool, "Whether it is taken for change"]
     timestamp: Annotated[NotRequired[Time], "When its descriptor was made"]
     hdkeypath: Annotated[NotRequired[str], "Path of its key"]
     hdseedid: Annotated[NotRequired[Hex], "Always zero"]
@@ -184,7 +209,7 @@ class AddressEnd(TypedDict):
     labels: Annotated[list[Annotated[str, Named("label name"), "Its label"]], "Its labels: none or one"]
 
 
-class AddressInfo(AddressHead, AddressNotes, AddressEnd):
+class AddressInfo(AddressHead, _IsScript, _IsChange, _Behind, _Embeds, _IsCompressed, AddressEnd):
     """What is known of an address."""
 
 

@@ -56,7 +56,8 @@ class ImportRequest(TypedDict):
     timestamp: Annotated[
         NotRequired[Any],
         'When it was used first, in Unix seconds: blocks from two hours before are scanned. "now": it never was',
-        Label('timestamp | "now"'),
+        Oneline('timestamp | "now"'),
+        Label("integer / string"),
         MUST,
         NO_NULL,
     ]
@@ -106,10 +107,11 @@ async def importdescriptors(
         results: list[ImportResult] = []
         stamps: list[int] = []
         async with wallet.turn:
-            for request in requests:
-                stamps.append(_timestamp(request.read(), now))
+            for place, sent in enumerate(requests.sent):
+                request = requests[place].read() if isinstance(sent, dict) else cast(ImportRequest, {})
+                stamps.append(_timestamp(request, now))
                 stamp = max(stamps[-1], 1)
-                results.append(await _import(node, wallet, request.read(), stamp))
+                results.append(await _import(node, wallet, request, stamp))
                 lowest = min(lowest, stamp)
             await in_turns(wallet.ledger.find_all_coins())
             await wallets.disk.save(wallet)

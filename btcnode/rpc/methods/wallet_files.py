@@ -283,7 +283,10 @@ class MigratedWallet(TypedDict):
 async def migratewallet(
     node: NodeParts,
     wallet_name: Annotated[
-        str | None, "Its name; the same as in the path, where both are given", Hint("that of the path"), MAY_HOLD_EQUALS
+        str | None,
+        "Its name; the same as in the path, where both are given",
+        Hint("the wallet name from the RPC endpoint"),
+        MAY_HOLD_EQUALS,
     ] = None,
     passphrase: Annotated[str | None, "Its passphrase", MAY_HOLD_EQUALS] = None,
 ) -> MigratedWallet:

@@ -9,6 +9,7 @@ from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.methods.psbt import ProcessedPsbt
 from btcnode.rpc.methods.psbt_decode import PsbtText
 from btcnode.rpc.methods.rawtransactions import SignedTx
+from btcnode.rpc.shapes import wrong_type
 from btcnode.rpc.spending.declared import (
     AddInputs,
     AddsInputsUnlessNamed,
@@ -16,8 +17,8 @@ from btcnode.rpc.spending.declared import (
     FeeOptions,
     InputWeight,
     OldNames,
+    PsbtInputs,
     SizeOptions,
-    WeighedInputs,
 )
 from btcnode.rpc.transactions import IsWitness, LockTime, Outputs, PreviousOutputs, SighashType
 from btcnode.rpc.wallets import NEEDS_PASSPHRASE, the_wallet
@@ -79,7 +80,7 @@ class FundedPsbt(TypedDict):
 @rpc("wallet", examples=(([], [{EXAMPLE: 0.5}], 0, {"add_inputs": True, "fee_rate": 2}),))
 async def walletcreatefundedpsbt(
     node: NodeParts,
-    inputs: Annotated[Any | None, "The inputs; none: they are chosen", Like(WeighedInputs)],
+    inputs: Annotated[PsbtInputs | None, "The inputs; none: they are chosen"],
     outputs: Outputs,
     locktime: LockTime = 0,
     options: Annotated[Lenient[FundPsbtOptions], BY_NAME, Oneline("options")] = NOTHING,
@@ -91,7 +92,14 @@ async def walletcreatefundedpsbt(
     from btcnode.rpc.spending import funding
 
     found = await funding.create_funded_psbt(
-        node, wallet, inputs, outputs, locktime, options.sent, origins=bip32derivs, version=version
+        node,
+        wallet,
+        None if inputs is None else inputs.sent,
+        outputs,
+        locktime,
+        options.sent,
+        origins=bip32derivs,
+        version=version,
     )
     return cast(FundedPsbt, found)
 
@@ -151,4 +159,6 @@ async def simulaterawtransaction(
     wallet = the_wallet(node)
     from btcnode.rpc.spending import funding
 
-    return cast(Simulated, await funding.simulate(node, wallet, rawtxs or []))
+    if rawtxs is None:  # which help calls optional, as Core's does
+        raise wrong_type(None, "array")
+    return cast(Simulated, await funding.simulate(node, wallet, rawtxs))

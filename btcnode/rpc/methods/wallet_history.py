@@ -13,7 +13,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.merkle_proof import read_places
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.declare import Coins, Hex, Named, Time, rpc
+from btcnode.rpc.declare import Coins, Elided, Hex, Named, Time, rpc
 from btcnode.rpc.decode import InputJson, OutputJson, TxHead, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
@@ -85,15 +85,23 @@ ParentDescs = Annotated[
 ]
 
 
-class TxMoney(TypedDict):
-    """An output of a transaction, sent or received."""
-
+class _Where(TypedDict):
     address: Annotated[NotRequired[str], "Its address"]
     category: Annotated[str, f"What it is: {_CATEGORIES}"]
     amount: Annotated[Coins, "Its value; negative where it was sent"]
+
+
+class _Label(TypedDict):
     label: Annotated[NotRequired[str], "Label of its address"]
+
+
+class _Place(TypedDict):
     vout: Annotated[int, "Its number"]
     fee: Annotated[NotRequired[Coins], "The transaction's fee, negative (sent only)"]
+
+
+class TxMoney(_Where, _Label, _Place):
+    """An output of a transaction, sent or received."""
 
 
 class TxEnd(TypedDict):
@@ -105,6 +113,10 @@ class TxEnd(TypedDict):
 
 class HistoryEntry(TxMoney, TxNotes, _Replaceable, TxEnd):
     """An output in the wallet's history."""
+
+
+class EntrySince(_Where, _Place, TxNotes, _Replaceable, TxEnd, _Label):
+    """An output in the wallet's history since a block."""
 
 
 class TxDetail(TxMoney):
@@ -251,9 +263,9 @@ async def listtransactions(
 class SinceBlock(TypedDict):
     """The history since a block."""
 
-    transactions: Annotated[list[HistoryEntry], "Entries"]
+    transactions: Annotated[list[EntrySince], "Entries"]
     removed: Annotated[
-        NotRequired[list[HistoryEntry]], "Entries of transactions in blocks that the chain has left since"
+        NotRequired[list[EntrySince]], "Entries of transactions in blocks that the chain has left since", Elided("")
     ]
     lastblock: Annotated[Hex, "The block to ask from next time"]
 

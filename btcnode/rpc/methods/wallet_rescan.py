@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
-from btcnode.rpc.declare import rpc
+from btcnode.rpc.declare import TOLD_OTHERWISE, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.wallets import RESCANNING, check_unlocked, the_wallet, wallet_errors, wallets_of
 from btcnode.services.loop_turns import each_in_turn
@@ -34,7 +34,7 @@ class ScannedBlocks(TypedDict):
     """What was scanned."""
 
     start_height: Annotated[int, "The first height"]
-    stop_height: Annotated[int | None, "The last height, null where no block was looked at"]
+    stop_height: Annotated[int | None, "The last height, null where no block was looked at", TOLD_OTHERWISE]
 
 
 @rpc("wallet", examples=((100000, 120000),))

@@ -44,7 +44,7 @@ from btcnode.rpc.spending.declared import (
     WeighedInputs,
 )
 from btcnode.rpc.transactions import Inputs, Outputs
-from btcnode.rpc.wallets import NEEDS_PASSPHRASE, the_wallet
+from btcnode.rpc.wallets import NEEDS_PASSPHRASE, check_unlocked, the_wallet
 from btcnode.services.parts import NodeParts
 
 EXAMPLE = "bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl"
@@ -92,6 +92,7 @@ async def sendtoaddress(
     control = CoinControl(replaceable=replaceable, avoid_reuse=options.avoid_reuse(wallet, avoid_reuse))
     control.avoid_partial_spends = control.avoid_reuse
     options.set_fee(node, control, conf_target, estimate_mode, fee_rate)
+    check_unlocked(wallet)  # which is told before what is wrong with the payment, here only
     recipients = sending.payments(node, {address: amount}, [0] if subtractfeefromamount else None)
     created = await sending.send_money(node, wallet, recipients, control, notes)
     txid = to_display(created.tx.txid)
@@ -144,7 +145,7 @@ class _ChangeAndInputs(TypedDict):
     change_position: NotRequired[ChangePosition]
     change_type: NotRequired[ChangeType]
     fee_rate: NotRequired[OptFeeRate]
-    include_watching: NotRequired[IncludeWatching]
+    include_watching: Annotated[NotRequired[IncludeWatching], Hint('"false"')]
     inputs: Annotated[NotRequired[WeighedInputs], "The inputs, instead of those that would be chosen", Default([])]
 
 
@@ -231,4 +232,4 @@ async def sendall(
     from btcnode.rpc.spending import sending
 
     fees = (conf_target, estimate_mode, fee_rate)
-    return cast(SentOrNot, await sending.send_all(node, wallet, list(recipients), fees, options.sent))
+    return cast(SentOrNot, await sending.send_all(node, wallet, recipients.sent, fees, options.sent))

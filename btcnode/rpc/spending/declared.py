@@ -48,7 +48,26 @@ class InputWeight(TypedDict):
     weight: Annotated[int, "Most weight of the signed input, outpoint and sequence with it"]
 
 
+class PsbtInput(TypedDict):
+    """An input of a PSBT: the same, as another argument's place is told."""
+
+    txid: Annotated[Hex, "Transaction it spends from"]
+    vout: Annotated[Any, "Output it spends", Like(int)]
+    sequence: Annotated[
+        NotRequired[Any],
+        "Sequence",
+        Like(int),
+        Hint("depends on the value of the 'locktime' and 'options.replaceable' arguments"),
+    ]
+    weight: Annotated[
+        NotRequired[int],
+        "Most weight of the signed input, outpoint and sequence with it",
+        Hint("Calculated from wallet and solving data"),
+    ]
+
+
 WeighedInputs = Items[Annotated[Lenient[WeighedInput], "An input"]]
+PsbtInputs = Items[Annotated[Lenient[PsbtInput], "An input"]]
 PlaceOrAddress = Annotated[Any, Named("vout_index"), "Number of an output, before change is added", Like(int)]
 AddInputs = Annotated[bool, "Whether coins of the wallet are added to inputs that do not suffice"]
 IncludeUnsafe = Annotated[

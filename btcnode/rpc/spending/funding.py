@@ -109,6 +109,8 @@ async def sign_raw(node: NodeParts, wallet: Wallet, text: str, prevtxs: Any, sig
     txouts = await find_txouts(node, tx.prevouts)
     parse_prevouts(prevtxs or [], None, txouts)
     hash_type = parse_sighash(sighash) or 0
+    if not wallet.descriptors:  # nobody has looked at an input, so nothing is said of any
+        return {"hex": tx.raw.hex(), "complete": False}
     provider = wallet.signing_provider(txout_script(txouts[prevout]) for prevout in tx.prevouts if prevout in txouts)
     large = len(tx.prevouts) > FEW_INPUTS
     return await beside_if(large, lambda: signed_json(tx, provider, txouts, hash_type))

@@ -17,8 +17,10 @@ from btcnode.rpc.declare import (
     Elided,
     Hex,
     Hint,
+    Label,
     Like,
     Named,
+    Oneline,
     Otherwise,
     When,
     in_order,
@@ -141,7 +143,6 @@ def test_every_object_and_array_argument_is_checked_but_these() -> None:
         "fundrawtransaction options",
         "psbtbumpfee options.outputs",
         "send outputs",
-        "walletcreatefundedpsbt inputs",
         "walletcreatefundedpsbt outputs",
         "getblocktemplate template_request.capabilities",
         "getblocktemplate template_request.rules",
@@ -208,6 +209,27 @@ Result (if not):
 def test_help() -> None:
     assert shown.help().split() == HELP.split()
     assert [len(line) for line in shown.help().splitlines()[:8]] == [len(line) for line in HELP.splitlines()[:8]]
+
+
+class Lists(TypedDict):
+    long: Annotated[list[Short], "Items", Elided("")]
+    next: Annotated[int, "Next"]
+
+
+class TakesStamp(TypedDict):
+    stamp: Annotated[Any, "When", Oneline('time | "now"'), Label("integer / string")]
+
+
+@rpc("testing", examples=())
+def left_out(node: Any, options: Annotated[Lenient[TakesStamp], ""] = NOTHING) -> Lists:
+    """Show what is not written out."""
+    return {"long": [], "next": 1}
+
+
+def test_items_that_are_not_written_out() -> None:
+    words = " ".join(left_out.help().split())
+    assert '{ "stamp": time | "now", (integer / string, required) When }' in words
+    assert words.endswith('{ (json object) "long" : [ (json array) Items ... ], "next" : n (numeric) Next }')
 
 
 class Record(TypedDict):

@@ -251,6 +251,9 @@ def test_names_of_no_wallets(lab: Running) -> None:
     assert lab.call("createwallet", "") == error(-8, "Wallet name cannot be empty")
     missing = f"Wallet file verification failed. Failed to load database path '{directory}/x'. Path does not exist."
     assert lab.call("loadwallet", "x") == error(NOT_FOUND, missing)
+    assert lab.call("loadwallet", "../x") == error(NOT_FOUND, missing.replace("/x'", "/../x'"))
+    (directory / "file").touch()
+    assert lab.call("restorewallet", "file/x", "none") == error(-8, "Backup file does not exist")
     (directory / "empty").mkdir()
     assert lab.call("loadwallet", "empty")["message"].endswith("Data is not in recognized format.")
     lab.call("createwallet", "w")
@@ -440,6 +443,9 @@ def test_a_wrong_type_ends_an_import(lab: Running) -> None:
     lab.call("createwallet", "w")
     wrong = error(-3, "JSON value of type number is not of expected type string")
     assert lab.call("importdescriptors", [{"desc": 1, "timestamp": "now"}]) == wrong
+    every_junk: tuple[Any, ...] = (1, None, "x", [])
+    no_time = error(-3, "Missing required timestamp field for key")
+    assert [lab.call("importdescriptors", [junk]) for junk in every_junk] == [no_time] * 4
     assert lab.call("restorewallet", "r", "") == error(-8, "Backup file does not exist")
     why = f"Unexpected exception: filesystem error: status: File name too long [{'z' * 300}]"
     assert lab.call("restorewallet", "r", "z" * 300) == error(-4, why)

@@ -123,6 +123,30 @@ def test_types_inside_options_are_judged_as_core_does(
     assert lab.call("fundrawtransaction", RAW, params) == expected
 
 
+@pytest.mark.parametrize(
+    ("method", "params", "expected"),
+    [
+        ("sendall", [[1]], error(-8, "Must provide at least one address without a specified amount")),
+        ("sendall", [[OTHER, True]], error(-8, "Invalid parameter, key-value pair not an object as expected")),
+        ("walletcreatefundedpsbt", ["x", {OTHER: 1}], error(
+            -3, "Wrong type passed:\n{\n    \"Position 1 (inputs)\":"
+            " \"JSON value of type string is not of expected type array\"\n}")),
+        ("simulaterawtransaction", [], error(-3, "JSON value of type null is not of expected type array")),
+        ("simulaterawtransaction", [None], error(-3, "JSON value of type null is not of expected type array")),
+    ],
+)  # fmt: skip
+def test_junk_gets_cores_answers(lab: Running, method: str, params: list[Any], expected: dict[str, Any]) -> None:
+    assert lab.call(method, *params) == expected
+
+
+def test_a_wallet_that_has_nothing_says_nothing_of_inputs(lab: Running) -> None:
+    raw = lab.call("createrawtransaction", [{"txid": "00" * 32, "vout": 0}], {OTHER: 1})
+    lab.call("createwallet", "empty", True)
+    expected = {"hex": raw, "complete": False}
+    assert lab.call_wallet("empty", "signrawtransactionwithwallet", raw) == expected
+    assert lab.call_wallet("w", "signrawtransactionwithwallet", raw)["errors"]
+
+
 def test_one_transaction_pays_many_who_share_its_fee(lab: Running) -> None:
     amounts = {OTHER: 1, TAPROOT: 2, NOBODY: 3}
     txid = txid_of(lab.call("sendmany", "", amounts, 1, "wages", [OTHER, TAPROOT]))
@@ -266,7 +290,7 @@ def test_a_locked_wallet_signs_nothing(lab: Running) -> None:
     raw = lab.call("createrawtransaction", [{"txid": "00" * 32, "vout": 0}], {OTHER: 1})
     for method, *params in (
         ("sendtoaddress", OTHER, 1), ("sendmany", "", {OTHER: 1}), ("bumpfee", "00" * 32),
-        ("signrawtransactionwithwallet", raw),
+        ("signrawtransactionwithwallet", raw), ("sendtoaddress", "x", 1), ("sendtoaddress", OTHER, "x"),
     ):  # fmt: skip
         assert lab.call(method, *params) == locked
     assert lab.call("send", {OTHER: 1})["complete"] is False
