@@ -2064,7 +2064,7 @@ class NodeRpc:
         """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
     async def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Tip:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
-    async def walletcreatefundedpsbt(self, inputs: Any, outputs: Any, locktime: int | None = ..., options: Mapping[str, Any] | None = ..., bip32derivs: bool | None = ..., version: int | None = ...) -> FundedPsbt:
+    async def walletcreatefundedpsbt(self, inputs: Sequence[Mapping[str, Any]] | None, outputs: Any, locktime: int | None = ..., options: Mapping[str, Any] | None = ..., bip32derivs: bool | None = ..., version: int | None = ...) -> FundedPsbt:
         """A PSBT for a transaction with inputs enough, with what the wallet knows of them."""
     async def walletdisplayaddress(self, address: str) -> ShownAddress:
         """Have the external signer show an address, so that the user can compare it."""
@@ -2547,7 +2547,7 @@ class SyncNodeRpc:
         """Wait until the chain has at least a certain height, then tell its tip. Tells the current one when time is up."""
     def waitfornewblock(self, timeout: int | None = ..., current_tip: str | None = ...) -> Tip:
         """Wait until the tip changes, then tell it. Tells the current one when time is up."""
-    def walletcreatefundedpsbt(self, inputs: Any, outputs: Any, locktime: int | None = ..., options: Mapping[str, Any] | None = ..., bip32derivs: bool | None = ..., version: int | None = ...) -> FundedPsbt:
+    def walletcreatefundedpsbt(self, inputs: Sequence[Mapping[str, Any]] | None, outputs: Any, locktime: int | None = ..., options: Mapping[str, Any] | None = ..., bip32derivs: bool | None = ..., version: int | None = ...) -> FundedPsbt:
         """A PSBT for a transaction with inputs enough, with what the wallet knows of them."""
     def walletdisplayaddress(self, address: str) -> ShownAddress:
         """Have the external signer show an address, so that the user can compare it."""

@@ -91,6 +91,12 @@ class Wallets:
             if warnings:
                 warn("\n".join(warnings))
 
+    def _check_fees(self) -> None:
+        """Raise WalletError where -maxtxfee is so low that nothing the wallet sends would be relayed."""
+        fault = self._settings.wallet.fee_fault(self._settings.mempool.min_relay_feerate)
+        if fault is not None:
+            raise WalletError(fault)
+
     def _fee_warnings(self) -> list[str]:
         return self._settings.wallet.fee_warnings(self._settings.mempool.min_relay_feerate)
 
@@ -164,6 +170,7 @@ class Wallets:
     async def _take_in(self, name: str, store: WalletStore) -> None:
         """Make a loaded wallet of its open file, which is closed where that fails."""
         try:
+            self._check_fees()
             read = partial(read_wallet, name, store, self._settings.params, self._settings.wallet, self._view)
             wallet, rows = await self.disk.in_thread(read)
         except BaseException:
@@ -206,6 +213,10 @@ class Wallets:
             except WalletError as error:
                 trouble = Trouble.OTHER if error.trouble is Trouble.ALREADY_EXISTS else error.trouble
                 raise WalletError(f"Wallet file verification failed. {error}", trouble) from None
+            try:
+                self._check_fees()
+            except WalletError as error:
+                raise WalletError(f"Wallet creation failed. {error}") from None
             wallet = await self._make(name, flags, passphrase, foreign)
             try:
                 await self.disk.create(path, wallet)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from btcnode.errors import ConfigError
-from btcnode.primitives.amounts import AmountError, parse_money
+from btcnode.primitives.amounts import AmountError, format_amount, format_money, parse_money
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import Choice, Feerate, Number, Parsed, Several, Text
 
@@ -13,6 +13,7 @@ ADDRESS_TYPES = ("legacy", "p2sh-segwit", "bech32", "bech32m")
 HIGH_FEERATE = 1_000_000  # sat/kvB: above it the user is warned
 HIGH_FEE = 100 * HIGH_FEERATE  # satoshi for a whole transaction
 HIGH_EXTRA_FEE = 10_000  # satoshi
+USUAL_MAX_FEE = 10_000_000  # satoshi, -maxtxfee where nobody gives one
 _WHY_HIGH = {
     "mintxfee": "This is the minimum transaction fee you pay on every transaction.",
     "maxapsfee": (
@@ -116,6 +117,15 @@ class WalletSettings:
         Parsed(_parse_extra_fee, "FEE"),
         "0",
     )
+
+    def fee_fault(self, min_relay_feerate: int) -> str | None:
+        """Why no wallet is loaded or made with these fees, in Core's words; the feerate is -minrelaytxfee."""
+        if self.maxtxfee >= min(min_relay_feerate, USUAL_MAX_FEE):
+            return None
+        return (
+            f"Invalid amount for -maxtxfee=<amount>: '{format_money(self.maxtxfee)}' (must be at least the minrelay fee"
+            f" of {format_amount(min_relay_feerate)} BTC/kvB to prevent stuck transactions)"
+        )
 
     def fee_warnings(self, min_relay_feerate: int) -> list[str]:
         """What users are warned of whenever a wallet is loaded, in Core's words; the feerate is -minrelaytxfee."""

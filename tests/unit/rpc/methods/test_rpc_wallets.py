@@ -399,6 +399,24 @@ def test_who_loads_a_wallet_is_warned_of_high_fees(tmp_path: Path) -> None:
         node.close()
 
 
+def test_no_wallet_pays_at_most_what_nobody_relays(tmp_path: Path) -> None:
+    settings = regtest_config(tmp_path, keypool=1)
+    node = Running(settings)
+    node.call("createwallet", "w")
+    node.close()
+    node = Running(regtest_config(tmp_path, keypool=1, maxtxfee="0.000009", minrelaytxfee="0.00001"))
+    why = (
+        "Invalid amount for -maxtxfee=<amount>: '0.000009' (must be at least the minrelay fee of 0.00001000 BTC/kvB to"
+        " prevent stuck transactions)"
+    )
+    try:
+        assert node.call("createwallet", "v") == error(-4, f"Wallet creation failed. {why}")
+        assert node.call("loadwallet", "w") == error(-4, f"Wallet loading failed. {why}")
+        assert [row["name"] for row in node.call("listwalletdir")["wallets"]] == ["w"]
+    finally:
+        node.close()
+
+
 def test_no_address_is_given_out_that_the_keys_do_not_make(lab: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.call("createwallet", "w")
     lab.call("unloadwallet", "w")
