@@ -32,6 +32,9 @@ MOST_AT_ONCE = 400  # transactions that leave a large pool in one go: 5 ms; the 
 BULK_EVICTION_BYTES = 50_000_000  # smaller budgets are used to the last byte, as by Core: 5 % may be one transaction
 _MAX_HALVINGS = 100.0  # no feerate has anything left after so many
 ROLLING_FEE_HALFLIFE = 12 * 3600  # seconds
+BULK = 100  # clusters; of more that go at once the places in the order of mining are given up later,
+TIDY_AT_ONCE = 400  # so many in one go: 3 ms
+MOST_UNTIDY = 20_000  # as many as the largest block has, if nobody calls ``tidy``: 1 MB
 MIN_FEE_DELTA, MAX_FEE_DELTA = -(2**63), 2**63 - 1  # as Core saturates
 SPARE_TIMES = 10_000  # times of arrival kept beyond twice the number of transactions: 10,000 x 150 B
 
@@ -404,10 +407,13 @@ class Mempool:
         now: int,
     ) -> None:
         """Replace clusters; ``reason`` is that of the removed ones. For ``Staged.apply`` and the pool itself."""
-        for cluster in old:
-            self._index.discard(cluster)
-        for entry in removed:
-            self._forget(entry)
+        if len(old) > BULK:
+            self._index.discard_all(old)
+            self._index.tidy(self._index.untidy - MOST_UNTIDY)
+        else:
+            for cluster in old:
+                self._index.discard(cluster)
+        self._forget(removed)
         for entry in added:
             self._enter(entry, now)
         for cluster in new:
@@ -435,17 +441,37 @@ class Mempool:
         self._expiry.add(entry.time, entry.txid)
         self._eviction.on_added(entry, now)
 
-    def _forget(self, entry: MempoolEntry) -> None:
-        del self._entries[entry.txid]
-        del self._by_wtxid[entry.wtxid]
-        for prevout in entry.tx.prevouts:
-            del self._spenders[prevout]
-        self.total_vsize -= entry.vsize
-        self.total_fee -= entry.fee
-        self.memory_usage -= entry.memory
-        self._eviction.on_removed(entry)
-        if self._unbroadcast:
-            self.remove_unbroadcast(entry.txid, unchecked=True)
+    def _forget(self, removed: Iterable[MempoolEntry]) -> None:
+        entries, by_wtxid, spenders, on_removed = (
+            self._entries,
+            self._by_wtxid,
+            self._spenders,
+            self._eviction.on_removed,
+        )
+        vsize = fee = memory = 0
+        for entry in removed:  # thousands for a block: nothing is looked up here that need not be
+            del entries[entry.txid]
+            del by_wtxid[entry.wtxid]
+            for prevout in entry.tx.prevouts:
+                del spenders[prevout]
+            vsize += entry.vsize
+            fee += entry.fee
+            memory += entry.memory
+            on_removed(entry)
+            if self._unbroadcast:
+                self.remove_unbroadcast(entry.txid, unchecked=True)
+        self.total_vsize -= vsize
+        self.total_fee -= fee
+        self.memory_usage -= memory
+
+    @property
+    def is_untidy(self) -> bool:
+        """Whether a block has left places in the order of mining."""
+        return self._index.untidy > 0
+
+    def tidy(self) -> None:
+        """Give up some of these."""
+        self._index.tidy(TIDY_AT_ONCE)
 
     def remove(self, entries: Iterable[MempoolEntry], reason: RemovalReason) -> list[MempoolEntry]:
         """Take entries out, with everything that depends on them; returns all that went, by ascending txid."""
@@ -460,9 +486,8 @@ class Mempool:
         """Take out exactly these; what is left of their clusters is linearised anew."""
         if not gone:
             return gone
-        touched = {id(entry.cluster): entry.cluster for entry in gone}
-        old = list(touched.values())
-        if len(gone) == sum(len(cluster.entries) for cluster in old):
+        old = list(dict.fromkeys([entry.cluster for entry in gone]))
+        if len(gone) == sum([len(cluster.entries) for cluster in old]):
             new: list[Cluster] = []
         else:
             out = set(gone)
@@ -504,18 +529,23 @@ class Mempool:
         conflicts: dict[MempoolEntry, int] = {}  # by place of the input in the block
         if self._entries or self._deltas:
             get, spender_of = self._entries.get, self._spenders.get
-            for txid in block.txids:
+            strangers = []  # only they can spend what another one here spends
+            for n, txid in enumerate(block.txids):
                 entry = get(txid)
                 if entry is not None:
                     confirmed.append(entry)
-            known = set(confirmed)
-            for place, prevout in enumerate(block.prevouts()[1:], 1):
-                spender = spender_of(prevout)
-                if spender is not None and spender not in known and spender not in conflicts:
-                    conflicts[spender] = place
+                elif n:
+                    strangers.append(n)
+            prevouts = block.prevouts() if strangers else []
+            for n in strangers:
+                for place in range(block.first_in[n], block.first_in[n + 1]):
+                    spender = spender_of(prevouts[place])
+                    if spender is not None:
+                        conflicts.setdefault(spender, place)
             self._leave_for_block(block, confirmed, conflicts)
-            for txid in block.txids:
-                self._deltas.pop(txid, None)
+            if self._deltas:
+                for txid in block.txids:
+                    self._deltas.pop(txid, None)
         self._rolling_since = now
         self._block_since_bump = True
         self.version += 1

@@ -219,6 +219,7 @@ class Transactions:
         self._caught_up = asyncio.Event()  # the pool is right for the tip, or the chain goes on before it has to be
         self._caught_up.set()
         self._pool_audit = PoolAudit(pool)
+        self._tidying = False  # the pool's order, after a block
         self.accepted = 0  # since the start, test runs left out
         self.rejected = dict.fromkeys(TxResult, 0)
         self.in_package = False  # what comes into the pool at this moment comes with its package
@@ -674,6 +675,9 @@ class Transactions:
     def _on_connected(self, event: BlockConnected) -> None:
         block = event.block
         confirmed = self.pool.remove_for_block(block, self._clock.now())
+        if self.pool.is_untidy and not self._tidying:
+            self._tidying = True
+            asyncio.get_running_loop().call_soon(self._tidy)
         for listener in self._confirmed_listeners:
             listener(confirmed, event.height)
         if self._disconnected:
@@ -683,6 +687,13 @@ class Transactions:
                     self._disconnected_bytes -= len(tx.raw)
         if not self._view.is_initial_block_download(self._clock.now()):
             self._feed((events.TransactionsConfirmed(block),))
+
+    def _tidy(self) -> None:
+        """What a block has left in the order of mining goes in turns of a few milliseconds."""
+        self.pool.tidy()
+        self._tidying = self.pool.is_untidy
+        if self._tidying:
+            asyncio.get_running_loop().call_soon(self._tidy)
 
     def _on_disconnected(self, event: BlockDisconnected) -> None:
         block = event.block

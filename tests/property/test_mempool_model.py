@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from btcnode.mempool import pool as pool_module
 from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
 from btcnode.mempool.eviction import LruKFeeEviction
 from btcnode.mempool.options import MempoolOptions
@@ -49,9 +50,11 @@ class PoolModel(RuleBasedStateMachine):
     """Random transactions, replacements, blocks, reorganisations, deltas and limits."""
 
     lruk = False
+    bulk = pool_module.BULK  # more than here are ever touched at once
 
     @initialize()
     def begin(self) -> None:
+        pool_module.BULK = self.bulk
         options = MempoolOptions(cluster_count=MAX_COUNT, max_bytes=BUDGET)
         self.pool = Mempool(options, eviction=LruKFeeEviction() if self.lruk else None)
         self.model: dict[bytes, MempoolEntry] = {}
@@ -358,6 +361,23 @@ class PoolModel(RuleBasedStateMachine):
         assert list(pool.worst_first()) == chunks[::-1]
 
 
+class BulkModel(PoolModel):
+    """The same with places in the order that outlast what stood there, now and then given up."""
+
+    bulk = -1
+
+    @rule(most=st.integers(1, 3))
+    def tidy(self, most: int) -> None:
+        self.pool._index.tidy(most)
+
+    @rule(start=st.integers(0, 12), count=st.integers(1, 5))
+    def look(self, start: int, count: int) -> None:
+        assert self.pool.chunks_between(start, start + count) == list(self.pool.chunks())[start : start + count]
+
+    def teardown(self) -> None:
+        pool_module.BULK = PoolModel.bulk
+
+
 class LruKModel(PoolModel):
     """The same with the other way of eviction."""
 
@@ -371,5 +391,7 @@ class LruKModel(PoolModel):
 
 TestPoolModel = PoolModel.TestCase
 TestPoolModel.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestBulkModel = BulkModel.TestCase
+TestBulkModel.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestLruKModel = LruKModel.TestCase
 TestLruKModel.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)

@@ -165,6 +165,59 @@ class NoBlock:
         return [bytes(36)]
 
 
+class BlockOf:
+    """Confirms entries; no input is a stranger's."""
+
+    def __init__(self, entries: Sequence[MempoolEntry]) -> None:
+        self.txids = [b"\xcb" * 32, *(entry.txid for entry in entries)]
+
+    def prevouts(self) -> list[bytes]:
+        raise AssertionError("what is here spends what nobody else here spends")
+
+
+def test_places_in_the_order_outlast_a_block_and_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.mempool.pool.BULK", 50)
+    monkeypatch.setattr("btcnode.mempool.pool.TIDY_AT_ONCE", 30)
+    pool = filled(200)
+    order = pool.in_order()
+    pool.remove_for_block(BlockOf(order[100:150]), START)  # type: ignore[arg-type]
+    assert not pool.is_untidy
+    pool.remove_for_block(BlockOf(order[:80]), START)  # type: ignore[arg-type]
+    left = order[80:100] + order[150:]
+    assert pool.is_untidy and pool.in_order() == left and pool.best(5) == left[:5]
+    assert [chunk.entries[0] for chunk in pool.worst_first()] == left[::-1]
+    sizes = []
+    while pool.is_untidy:
+        sizes.append(len(pool._index._items))
+        pool.tidy()
+    assert sizes == [150, 120, 90] and len(pool._index._items) == 70 == len(pool._index)
+    assert pool.in_order() == left
+
+
+def test_what_comes_back_before_its_place_was_given_up_has_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block is left again: the same transaction has the same place in the order."""
+    monkeypatch.setattr("btcnode.mempool.pool.BULK", 0)
+    pool = filled(20)
+    order = pool.in_order()
+    pool.remove_for_block(BlockOf(order[:10]), START)  # type: ignore[arg-type]
+    back = [add(pool, entry_of(entry.tx.raw, entry.fee)) for entry in order[:3]]
+    assert pool.in_order() == [*back, *order[10:]]
+    pool.tidy()
+    assert not pool.is_untidy and pool.in_order() == [*back, *order[10:]]
+
+
+def test_places_of_many_blocks_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may have called for them to be given up."""
+    monkeypatch.setattr("btcnode.mempool.pool.BULK", 10)
+    monkeypatch.setattr("btcnode.mempool.pool.MOST_UNTIDY", 25)
+    pool = filled(200)
+    order = pool.in_order()
+    for start in range(0, 160, 20):
+        pool.remove_for_block(BlockOf(order[start : start + 20]), START)  # type: ignore[arg-type]
+        assert pool._index.untidy <= 25
+    assert pool.in_order() == order[160:]
+
+
 @pytest.mark.parametrize(("share", "speed"), [(0.9, 1), (0.4, 2), (0.2, 4)])
 def test_the_minimum_halves_with_time_once_a_block_has_come(share: float, speed: int) -> None:
     pool = filled(200)

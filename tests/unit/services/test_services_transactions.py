@@ -13,8 +13,10 @@ from typing import Any, cast
 
 import pytest
 
+from btcnode.chain.events import BlockConnected
 from btcnode.mempool.pool import Mempool
 from btcnode.mempool.rejection import Accepted, Rejection, TxResult, TxVerdict
+from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.effects import ProcessTransactions, WithdrawTransactions
@@ -617,6 +619,29 @@ def test_the_coins_of_all_that_comes_together_are_looked_up_once() -> None:
         await bench.in_a_row(*txs)
         await bench.workers.work()
         assert asked == [6] and len(bench.pool) == 3
+
+    run(scene)
+
+
+def test_what_a_block_leaves_in_the_order_is_given_up_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.mempool.pool.BULK", 0)
+    monkeypatch.setattr("btcnode.mempool.pool.TIDY_AT_ONCE", 2)
+
+    async def scene(bench: Bench) -> None:
+        bench.transactions._view = cast(Any, SimpleNamespace(is_initial_block_download=lambda now: True))
+        txs = [pay([bench.lab.coin()], 500 + n) for n in range(5)]
+        await bench.in_a_row(*txs)
+        await bench.workers.work()
+        assert len(bench.pool) == 5
+        bench.lab.mine(*txs)
+        block = parse_block(bench.lab.raws[-1])
+        bench.transactions._on_connected(BlockConnected(bench.lab.tip, bench.lab.height, 5, 5, 0, block))
+        assert not len(bench.pool) and not list(bench.pool.chunks())
+        left = []
+        while bench.pool.is_untidy:
+            left.append(bench.pool._index.untidy)
+            await asyncio.sleep(0)
+        assert left == [5, 3, 1]
 
     run(scene)
 
