@@ -30,7 +30,6 @@ NEGATED, AFFIRMED = "no\0", "yes\0"  # for options that are no switches; no word
 STOP_TIMEOUT_S = 600.0
 STOP_POLL_S = 0.1
 STOP_OPTIONS = ("datadir", "signetchallenge", "rpcport", "rpcuser", "rpcpassword", "rpccookiefile")
-COMMANDS = ("start", "stop", "status")
 COMMON = (
     "addnode", "connect", "datadir", "dbcache", "listen", "loadblock", "maxconnections", "maxmemory", "metrics-port",
     "onlynet", "port", "proxy", "prune", "reindex", "rpcport", "txindex",
@@ -381,35 +380,66 @@ def version() -> None:
     typer.echo(f"btcnode version {__version__}")
 
 
-def plain_words(argv: list[str]) -> list[str]:
+def plain_words(argv: list[str], root: Any) -> list[str]:
     """bitcoind's ``-name=value``, ``--name=1``, ``-noname`` and ``-regtest`` as this command writes them.
 
-    ``argv`` begins with the command. Raises ConfigError.
+    ``argv`` begins with a command of the group ``root``; words of commands that do not take a node's options stay.
+    Raises ConfigError.
     """
-    words = argv[:1]
+    command, length = _command_of(root, argv)
+    options = [parameter for parameter in command.params if isinstance(parameter, typer.core.TyperOption)]
+    if not any(option.name == "network" for option in options):
+        return argv
+    with_value = {name for option in options if not option.is_flag for name in option.opts}
+    name = " ".join(argv[:length])
+    words: list[str] = []
+    networks: dict[str, bool] = {}  # the switches that choose one, as the last of each says
     is_value = False  # of the option before it
-    for word in argv[1:]:
-        plain = [word] if is_value else _plain_word(word)
-        option = OPTIONS.get(word[2:]) if word.startswith("--") else None
-        is_value = not is_value and option is not None and not option.is_switch
-        words += plain
-    return words
+    for word in argv[length:]:
+        if is_value or not _is_network_switch(word, networks):
+            words += [word] if is_value else _plain_word(word, name)
+        is_value = not is_value and word in with_value
+    chosen = [flag for flag, wanted in networks.items() if wanted]
+    if len(chosen) > 1:
+        raise ConfigError(f"Choose one network, not {' and '.join(f'-{flag}' for flag in chosen)}")
+    return [*argv[:length], *(("--network", FLAGS[chosen[0]].name) if chosen else ()), *words]
 
 
-def _plain_word(word: str) -> list[str]:
+def _command_of(command: Any, argv: list[str]) -> tuple[Any, int]:
+    """The command of a group that words begin with, and how many of them name it."""
+    length = 0
+    while isinstance(command, typer.core.TyperGroup) and argv[length : length + 1]:
+        inner = command.commands.get(argv[length])
+        if inner is None:
+            break
+        command, length = inner, length + 1
+    return command, length
+
+
+def _is_network_switch(word: str, networks: dict[str, bool]) -> bool:
+    """Whether a word is one like ``-regtest``, ``-regtest=1`` or ``-noregtest``; then ``networks`` has what it says."""
+    if not word.startswith("-"):
+        return False
+    name, _, value = word.removeprefix("-").removeprefix("-").partition("=")
+    flag = name if name in FLAGS else name.removeprefix("no")
+    if flag not in FLAGS:
+        return False
+    networks[flag] = as_flag(value) is (flag == name)
+    return True
+
+
+def _plain_word(word: str, command: str) -> list[str]:
     if not word.startswith("-") or len(word) <= 2:
         return [word]
     single = not word.startswith("--")
     name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
     negated = name.startswith("no") and name[2:] in OPTIONS
     option = OPTIONS.get(name[2:] if negated else name)
-    if name in FLAGS and not equals:
-        return ["--network", FLAGS[name].name]
-    if name == "chain":
+    if name == "chain" and equals:
         return ["--network", value]
     if option is None:
         if single:
-            raise ConfigError(f"There is no option -{name}: see btcnode start --help")
+            raise ConfigError(f"There is no option -{name}: see btcnode {command} --help")
         return [word]
     if negated and not option.negatable:
         raise ConfigError(f"Negating of -{option.flag} is meaningless and therefore forbidden")
@@ -424,11 +454,10 @@ def _plain_word(word: str) -> list[str]:
 
 def run(argv: list[str]) -> int:
     """Carry out a command line; returns the exit status."""
-    command = typer.main.get_command(app)
+    root = typer.main.get_command(app)
     usage_error = typer.BadParameter.__mro__[2]  # ClickException, wherever typer has it from
     try:
-        words = plain_words(argv) if argv[:1] and argv[0] in COMMANDS else argv
-        status = command.main(words, prog_name="btcnode", standalone_mode=False)
+        status = root.main(plain_words(argv, root), prog_name="btcnode", standalone_mode=False)
     except BtcnodeError as error:
         return _failed(str(error))
     except typer.Abort:

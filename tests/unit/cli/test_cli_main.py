@@ -37,6 +37,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
         (["start", "-regtest", "-frob=1"], "There is no option -frob: see btcnode start --help"),
         (["start", "--stunserver", "host:x"], "Invalid port in 'host:x'"),
         (["start", "extra"], "extra"),
+        (["start", "-regtest", "-testnet4=1"], "Choose one network, not -regtest and -testnet4"),
+        (["hints", "make", "-frob", "x"], "There is no option -frob: see btcnode hints make --help"),
         (["start", "--dbcache"], "--dbcache"),
     ],
 )
@@ -89,6 +91,42 @@ def test_words_as_bitcoind_takes_them(monkeypatch: pytest.MonkeyPatch, tmp_path:
     for words in (["--listen=0"], ["--nolisten"], ["-listen=0"], ["-nolisten"], ["--no-listen"]):
         assert not started_with(monkeypatch, "--regtest", *words).connections.listen
     assert started_with(monkeypatch, "--uacomment", "-x", "--uacomment=-y").connections.user_agent.endswith("(-x; -y)/")
+
+
+@pytest.mark.parametrize(
+    ("words", "network"),
+    [
+        (["-regtest"], "regtest"),
+        (["--regtest=1"], "regtest"),
+        (["-chain=test"], "testnet3"),
+        (["-regtest=0"], "mainnet"),
+        (["-noregtest"], "mainnet"),
+        (["-noregtest=0"], "regtest"),
+        (["-regtest", "-noregtest", "-signet"], "signet"),
+        (["--uacomment", "-regtest"], "mainnet"),
+    ],
+)
+def test_networks_as_bitcoind_chooses_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], network: str
+) -> None:
+    assert started_with(monkeypatch, f"-datadir={tmp_path}", *words).network.name == network
+
+
+@pytest.mark.parametrize(
+    "command", [["stop"], ["status"], ["hints", "make", "x"], ["export", "--out", "x", "--to", "-5"], ["verify"]]
+)
+def test_every_command_about_a_node_takes_the_words_of_bitcoind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    seen: list[dict[str, object]] = []
+
+    def from_keywords(options: dict[str, object]) -> Loaded:
+        seen.append(options)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(cli, "from_keywords", from_keywords)
+    assert cli.run([*command, "-regtest", f"-datadir={tmp_path}"]) == 1
+    assert (seen[0]["network"], seen[0]["datadir"]) == ("regtest", str(tmp_path))
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

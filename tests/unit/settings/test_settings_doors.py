@@ -68,7 +68,7 @@ def through_start(monkeypatch: pytest.MonkeyPatch, network: str, datadir: Path, 
 
     monkeypatch.setattr("btcnode.cli.run.run_node", run_node)
     monkeypatch.setattr(cli, "_failed", lambda text: pytest.fail(text))
-    words = cli.plain_words(["start", word])
+    words = cli.plain_words(["start", word], COMMAND)
     place = ["--network", network, "--datadir", str(datadir)]
     with contextlib.suppress(typer.Exit):
         COMMAND.main([words[0], *place, *words[1:]], prog_name="btcnode", standalone_mode=False)
