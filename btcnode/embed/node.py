@@ -30,6 +30,7 @@ from btcnode.node.running import RunningNode
 from btcnode.observe.stdio import hold_standard_numbers
 from btcnode.record import record
 from btcnode.rpc.jsonvalue import decode_decimal, encode
+from btcnode.rpc.python_values import arguments
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
 from btcnode.rpc.wallet_name import at_wallet
@@ -84,10 +85,9 @@ class LocalRpc(NodeRpc):
         async def call(name: str, *params: Any, **named: Any) -> Any:
             check_here()
             method = table.find(name)
-            if named and params:
-                named["args"] = list(params)
+            given = arguments(params, named)
             with at_wallet(wallet):
-                return decode_decimal(encode(await table.call_async(method, named or list(params))))
+                return decode_decimal(encode(await table.call_async(method, given)))
 
         super().__init__(call)
         self._table = table

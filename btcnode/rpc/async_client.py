@@ -9,6 +9,7 @@ import httptools
 
 from btcnode.rpc.client import RPC_STATUSES, RpcConnectionError, RpcHttpError, basic_authorization, unpack_reply
 from btcnode.rpc.jsonvalue import decode_decimal, encode
+from btcnode.rpc.python_values import arguments
 
 DEFAULT_CONNECTIONS = 4
 READ_SIZE = 1 << 18
@@ -48,11 +49,12 @@ class AsyncRpcClient:
         self._id = 0
 
     async def call(self, method: str, *params: Any, **named: Any) -> Any:
-        """Call a method; raises RpcError for the server's error, RpcConnectionError, RpcHttpError."""
+        """Call a method; raises RpcError for the server's error, RpcConnectionError, RpcHttpError.
+
+        What JSON cannot say is an RpcError before anything is sent.
+        """
         self._id += 1
-        if params and named:
-            named["args"] = list(params)
-        request = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": named or list(params)}
+        request = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": arguments(params, named)}
         return unpack_reply(await self.request(request))
 
     async def request(self, body: Any) -> Any:

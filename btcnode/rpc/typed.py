@@ -11,25 +11,12 @@ errors are ``RpcError`` with Core's codes; RpcConnectionError and RpcHttpError t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from btcnode.rpc.async_client import DEFAULT_CONNECTIONS, AsyncRpcClient
 from btcnode.rpc.client import RpcConnectionError
 from btcnode.rpc.cookie import read_cookie
-from btcnode.rpc.jsonvalue import Number
-
-
-def _as_json(value: Any) -> Any:
-    """The value with decimal numbers as JSON writes them; raises ValueError for those that it cannot write."""
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise ValueError(f"{value} is not JSON")
-        return Number(f"{value:f}")
-    if isinstance(value, dict):
-        return {key: _as_json(item) for key, item in value.items()}
-    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class NodeRpc:
@@ -44,8 +31,7 @@ class NodeRpc:
             raise AttributeError(name)
 
         async def call(*params: Any, **named: Any) -> Any:
-            arguments = {key: _as_json(value) for key, value in named.items()}
-            return await self._call(name, *map(_as_json, params), **arguments)
+            return await self._call(name, *params, **named)
 
         call.__name__ = name
         return call
@@ -63,8 +49,7 @@ class SyncNodeRpc:
             raise AttributeError(name)
 
         def call(*params: Any, **named: Any) -> Any:
-            arguments = {key: _as_json(value) for key, value in named.items()}
-            return self._call(name, *map(_as_json, params), **arguments)
+            return self._call(name, *params, **named)
 
         call.__name__ = name
         return call

@@ -183,6 +183,8 @@ def _plain(value: Any, keyword: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) >= 10**100:  # Python writes no numbers of more than a few thousand digits
+            raise ConfigError(f"The option {keyword} cannot be a number of more than a hundred digits")
         return str(value)
     if isinstance(value, PathLike):
         path = fspath(value)

@@ -325,7 +325,7 @@ def test_directory_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_wrong_options() -> None:
-    for options in ({"network": "moon"}, {"bind": ("nonsense:1:2",), "listen": True}):
+    for options in ({"network": "moon"}, {"bind": ("nonsense:1:2",), "listen": True}, {"dbcache": 10**5000}):
         with pytest.raises(ConfigError):
             asyncio.run(btcnode.Node(**options).start())
     with pytest.raises(ConfigError):
