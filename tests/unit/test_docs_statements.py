@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Any, cast
 import pytest
 import typer
 
+from btcnode.cli import stacks
 from btcnode.cli.client_options import OptionError, parse_options
 from btcnode.cli.main import app
+from btcnode.embed import events
 from btcnode.mempool import fee_estimator, fee_stats, persistence, pool
 from btcnode.mining.templates import REFRESH_SECONDS
 from btcnode.net import connection
 from btcnode.net.proxy import tor_control
+from btcnode.networks.assumeutxo import known_sets
 from btcnode.networks.names import MAINNET, NETWORKS
+from btcnode.networks.parameters import params_for
 from btcnode.node.memory import GROUP_SHARE
 from btcnode.protocol import limits
 from btcnode.protocol.addresses import address_table, addrman
@@ -24,9 +29,11 @@ from btcnode.protocol.blocks import fetch_strategy
 from btcnode.protocol.connections import bans, conduct, peer_score
 from btcnode.rpc import http_server, jsonrpc, room
 from btcnode.rpc.methods import every_method
+from btcnode.services.first_contact import PATIENCE_S
 from btcnode.settings.doors import parse_daemon_words
 from btcnode.settings.groups.storage import MIN_PRUNE_MIB
 from btcnode.settings.table import OPTIONS, is_known
+from btcnode.sync import memory_plan
 from btcnode.wire.registry import MESSAGE_CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +52,16 @@ def share(number: float) -> str:
 low, high = [share(number) for number in (limits.FETCH_SHRINK_SUCCESS, limits.FETCH_GROW_SUCCESS)]
 service, value, fault = peer_score.WEIGHTS
 tried = (addrman.NEW_BUCKETS + addrman.TRIED_BUCKETS) * address_table.BUCKET_SIZE
+WISHES = memory_plan.Wishes(headers=0, peers=125, workers=1, dbcache=int(default("dbcache")) << 20, mempool=300_000_000)
+PLANS = [memory_plan.plan(int(limit * GROUP_SHARE) << 20, WISHES) for limit in (0, 400, 500, 700, 100_000)]
+ON_MAINNET = WISHES._replace(headers=max(known.height for known in known_sets(params_for("mainnet"))))
+
+
+def plan_row(*amounts: float) -> str:
+    """The cells of a row of the memory plan, of bytes."""
+    return " | ".join(str(round(amount / 2**20)) for amount in amounts)
+
+
 STATEMENTS = [
     ("sync.md", f"{limits.FETCH_BLOCKS_START} blocks in flight for one peer at first ({limits.FETCH_BLOCKS_MIN} to"
      f" {limits.FETCH_BLOCKS_MAX}) and {limits.FETCH_PEERS_START} peers asked at a time ({limits.FETCH_PEERS_MIN} to"
@@ -116,6 +133,20 @@ STATEMENTS = [
     ("differences.md", f"`-dbcache` is {default('dbcache')} MiB"),
     ("operations.md", f"`-maxmemory` ({default('maxmemory')} MiB) is for everything"),
     ("operations.md", f"and {GROUP_SHARE * 100:g} % of that is the budget"),
+    ("operations.md", f"| headers, {memory_plan.HEADER} bytes each"),
+    ("operations.md", "| blocks on their way: four times their bytes, and one of the worst | "
+     + plan_row(*(memory_plan.QUEUE_FACTOR * given.queue + memory_plan.LARGE_BLOCK for given in PLANS)) + " |"),
+    ("operations.md", f"| received of peers and not handled | {plan_row(*(given.held for given in PLANS))} |"),
+    ("operations.md", "answers of JSON-RPC and REST | " + plan_row(*(given.answers for given in PLANS)) + " |"),
+    ("operations.md", "blocks parsed and as JSON | " + plan_row(*(given.lately for given in PLANS)) + " |"),
+    ("operations.md", f"(`-dbcache`), while mempool and peers have not taken it | {memory_plan.MIN_CACHE >> 20} | "
+     + " | ".join(str(given.coins >> 20) for given in PLANS[1:]) + " |"),
+    ("operations.md", f"which needs {math.ceil(memory_plan.least(WISHES) / GROUP_SHARE / 2**20)} MiB with"),
+    ("operations.md", f"Mainnet needs {math.ceil(memory_plan.least(ON_MAINNET) / GROUP_SHARE / 2**20)} MiB"),
+    ("operations.md", f"takes {room.VERBOSE_FACTOR} times its size"),
+    ("operations.md", f"a file above {stacks.MAX_FILE_BYTES >> 20} MiB begins anew"),
+    ("operations.md", f"{'Twelve' if PATIENCE_S == 12 else PATIENCE_S} seconds without any peer are a warning"),
+    ("python-api.md", f"Who falls {events.MAX_WAITING:,} events behind misses the oldest"),
     ("operations.md", f"`-prune={MIN_PRUNE_MIB}` (or more, in MiB)"),
     ("operations.md", f"The newest {limits.MIN_BLOCKS_TO_KEEP} blocks always stay"),
     *(("running.md", f"| {network.p2p_port} | {network.rpc_port} |") for network in NETWORKS),
