@@ -183,8 +183,9 @@ class Walking:
             time.sleep(0.1)
         active = {tip["hash"]: tip["height"] for found in tips for tip in found if tip["status"] == "active"}
         differing = {name for name, tip in rows[0].items() if rows[-1].get(name) != tip} | (rows[-1].keys() - rows[0])
-        # each has chosen one of two blocks of one height, known at the start, and the other has it on a branch
-        sides = {row.get(name, ("", ""))[1] for row in rows for name in differing} - {"active"}
+        # each has chosen one of two blocks of one height, known at the start, and the other has it on a branch, or
+        # under a block that is invalid, so that it is no tip there
+        sides = {row[name][1] for row in rows for name in differing if name in row} - {"active"}
         return (
             len(active) == 2
             and len(set(active.values())) == 1
