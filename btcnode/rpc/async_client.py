@@ -38,12 +38,15 @@ class AsyncRpcClient:
     def __init__(
         self, host: str, port: int, user: str = "", password: str = "", *, connections: int = DEFAULT_CONNECTIONS
     ) -> None:
+        """``connections``: calls at a time, the others wait. Raises ValueError when it is below 1."""
+        if connections < 1:
+            raise ValueError(f"connections: at least 1, not {connections}")
         self._host, self._port = host, port
         authorization = basic_authorization(user, password)
         self._head = (
             f"POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\n"
             "Content-Type: application/json\r\nContent-Length: "
-        ).encode()
+        ).encode(errors="replace")
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._slots = asyncio.Semaphore(connections)
         self._id = 0
@@ -81,7 +84,7 @@ class AsyncRpcClient:
             writer.close()
         try:
             reader, writer = await asyncio.open_connection(self._host, self._port)
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:  # the latter: no host name, no port
             raise RpcConnectionError(str(error)) from error
         answer = await self._try(reader, writer, message)
         if answer is None:

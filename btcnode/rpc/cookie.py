@@ -37,7 +37,7 @@ def read_cookie(path: Path) -> tuple[str, str] | None:
     try:
         with open_at_once(path) as file:
             line = file.readline(MAX_COOKIE_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
         return None
     user, _, password = os.fsdecode(line.strip()).partition(":")
     return user, password

@@ -23,7 +23,7 @@ class RemoteClosed(HttpError):
 
 
 class HttpConnection:
-    """One connection, opened when it is needed. Raises OSError, UnicodeError or ValueError (no host), HttpError."""
+    """One connection, opened when it is needed. Raises OSError, HttpError, ValueError (no host, no port)."""
 
     def __init__(self, host: str, port: int, timeout: float | None) -> None:
         self._host, self._port, self._timeout = host, port, timeout
@@ -43,6 +43,8 @@ class HttpConnection:
         self._buffer.clear()
 
     def _connect(self) -> socket.socket:
+        if not 0 < self._port < 1 << 16:  # the system would take it modulo 65,536
+            raise ValueError(f"{self._port} is no port")
         host: str | bytes = self._host
         if self._host.isascii():
             host = self._host.encode()  # text would load the tables of international names

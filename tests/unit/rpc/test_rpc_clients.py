@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,12 +44,19 @@ def test_sync_client_reconnects_when_the_server_has_closed(run_server: Any) -> N
         assert client.call("getblockcount") == 0
 
 
-def test_clients_without_a_server() -> None:
-    with RpcClient("127.0.0.1", 1) as client, pytest.raises(RpcConnectionError):
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("127.0.0.1", 1), ("127.0.0.1", 0), ("127.0.0.1", -1), ("127.0.0.1", 65537), ("a" * 70, 1), ("\0", 1),
+        ("\ud800", 1), ("", 1), ("x\r\ny", 1),
+    ],
+)  # fmt: skip
+def test_clients_without_a_server(host: str, port: int) -> None:
+    with RpcClient(host, port) as client, pytest.raises(RpcConnectionError):
         client.call("getblockcount")
 
     async def call() -> None:
-        await AsyncRpcClient("127.0.0.1", 1).call("getblockcount")
+        await AsyncRpcClient(host, port).call("getblockcount")
 
     with pytest.raises(RpcConnectionError):
         asyncio.run(call())
@@ -69,3 +77,12 @@ def test_async_client_calls_at_the_same_time(running: Any) -> None:
         return [*counts, *(tip["height"] for tip in tips)]
 
     assert asyncio.run(calls()) == [0] * 22
+
+
+def test_a_client_without_connections() -> None:
+    with pytest.raises(ValueError, match="connections: at least 1, not 0"):
+        AsyncRpcClient("127.0.0.1", 1, connections=0)
+
+
+def test_a_cookie_of_no_possible_name() -> None:
+    assert read_cookie(Path("\0")) is None
