@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from .compare import LATER, Answer, Excuses, kinds, reindexed, without_places
 from .hearing import Hearing
 from .nodes import Node
 from .setup import wait_for_indexes, wait_for_mempool
-from .text import request, write
+from .text import Tree, request, write
 from .walk import NETWORK_DIR, Call, Many, Restart, Step, Waiting, Walk, shown
 
 if TYPE_CHECKING:
@@ -177,21 +177,10 @@ class Walking:
         deadline = time.monotonic() + SETTLE_S
         while True:
             tips = [node.result(request("getchaintips", [])) for node in self.nodes]
-            rows = [{tip["hash"]: (tip["height"], tip["status"]) for tip in found} for found in tips]
-            if rows[0] == rows[-1] or time.monotonic() > deadline:
+            if statuses(tips[0]) == statuses(tips[-1]) or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-        active = {tip["hash"]: tip["height"] for found in tips for tip in found if tip["status"] == "active"}
-        differing = {name for name, tip in rows[0].items() if rows[-1].get(name) != tip} | (rows[-1].keys() - rows[0])
-        # each has chosen one of two blocks of one height, known at the start, and the other has it on a branch, or
-        # under a block that is invalid, so that it is no tip there
-        sides = {row[name][1] for row in rows for name in differing if name in row} - {"active"}
-        return (
-            len(active) == 2
-            and len(set(active.values())) == 1
-            and differing == active.keys() <= self._loaded
-            and sides <= {"valid-fork", "valid-headers"}
-        )
+        return is_tie(tips[0], tips[-1], self._loaded)
 
     def _is_trim_tie(self) -> bool:
         """Whether the nodes have let go of other transactions that were worth the same.
@@ -285,3 +274,28 @@ def _agree(method: str, answers: Sequence[Answer | str], excuses: Excuses) -> bo
         return True
     ours, theirs = answers
     return isinstance(ours, Answer) and isinstance(theirs, Answer) and not kinds(method, ours, theirs, later=excuses)
+
+
+def statuses(tips: Tree) -> dict[str, tuple[str, str]]:
+    """Height and status of each tip of ``getchaintips``, by its hash."""
+    return {tip["hash"]: (tip["height"], tip["status"]) for tip in tips}
+
+
+def is_tie(ours: Tree, theirs: Tree, loaded: Collection[str]) -> bool:
+    """Whether two answers of ``getchaintips`` differ by who came first of blocks that are worth the same.
+
+    ``loaded`` are the blocks that were read from disk. Either each node has chosen one of two, and has the other on a
+    branch, or under a block that is invalid, so that it is no tip. Or both have the same tip, and only one of them has
+    tried the other block before, and found that it breaks a rule.
+    """
+    rows = statuses(ours), statuses(theirs)
+    names = rows[0].keys() | rows[1].keys()
+    differing = {name for name in names if rows[0].get(name) != rows[1].get(name)}
+    active = {name: height for row in rows for name, (height, status) in row.items() if status == "active"}
+    heights = {row[name][0] for row in rows for name in differing if name in row} | set(active.values())
+    if len(heights) != 1 or not differing <= set(loaded):
+        return False
+    sides = {row[name][1] for row in rows for name in differing if name in row}
+    if len(active) == 1:
+        return sides in ({"invalid", "valid-headers"}, {"invalid", "valid-fork"}) and differing <= names - active.keys()
+    return differing == active.keys() and sides - {"active"} <= {"valid-fork", "valid-headers"}
