@@ -184,9 +184,14 @@ def of_scripts() -> set[str]:
 
 
 def of_commands() -> set[str]:
-    """The options of the commands of ``btcnode``."""
-    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return {word.lstrip("-") for command in commands.values() for given in command.params for word in given.opts}
+    """The options of the commands of ``btcnode``, those of groups of commands too."""
+    found: set[str] = set()
+    commands: list[Any] = [typer.main.get_command(app)]
+    while commands:
+        command = commands.pop()
+        found |= {word.lstrip("-") for given in command.params for word in given.opts}
+        commands += getattr(command, "commands", {}).values()
+    return found
 
 
 def is_option(name: str) -> bool:
