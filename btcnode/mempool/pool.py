@@ -41,6 +41,7 @@ SPARE_TIMES = 10_000  # times of arrival kept beyond twice the number of transac
 log = logging.getLogger("btcnode.mempool")
 _vout = Struct("<I").pack
 _BY_TXID = attrgetter("txid")
+_BY_ARRIVAL = attrgetter("time", "sequence")
 
 AddedListener = Callable[[MempoolEntry], None]
 RemovedListener = Callable[[MempoolEntry, RemovalReason], None]
@@ -474,13 +475,23 @@ class Mempool:
         self._index.tidy(TIDY_AT_ONCE)
 
     def remove(self, entries: Iterable[MempoolEntry], reason: RemovalReason) -> list[MempoolEntry]:
-        """Take entries out, with everything that depends on them; returns all that went, by ascending txid."""
+        """Take entries out, with everything that depends on them; returns all that went, in the order of leaving.
+
+        It is Core's: where the chain is the reason the cluster that has stood unchanged for longest goes first, and of
+        one cluster who came first; otherwise they go by ascending txid.
+        """
         gone: dict[MempoolEntry, None] = {}
         for entry in entries:
             if entry not in gone:
                 gone[entry] = None
                 gone.update(dict.fromkeys(self.descendants(entry)))
-        return self._take_out(sorted(gone, key=_BY_TXID), reason)
+        if reason is RemovalReason.REORG or reason is RemovalReason.CONFLICT:
+            clusters = {id(entry.cluster): entry.cluster for entry in gone}
+            newest = {name: max(map(_BY_ARRIVAL, cluster.entries)) for name, cluster in clusters.items()}
+            order = sorted(gone, key=lambda entry: (newest[id(entry.cluster)], _BY_ARRIVAL(entry)))
+        else:
+            order = sorted(gone, key=_BY_TXID)
+        return self._take_out(order, reason)
 
     def _take_out(self, gone: list[MempoolEntry], reason: RemovalReason) -> list[MempoolEntry]:
         """Take out exactly these; what is left of their clusters is linearised anew."""

@@ -536,3 +536,20 @@ def test_deltas_are_told(caplog: pytest.LogCaptureFixture) -> None:
         f"PrioritiseTransaction: {here} (in mempool) delta cleared",
         f"PrioritiseTransaction: {absent} (not in mempool) fee += -0.00000001, new delta=-0.00000001",
     ]
+
+
+@pytest.mark.parametrize("reason", [RemovalReason.REORG, RemovalReason.CONFLICT, RemovalReason.EXPIRY])
+def test_the_order_of_leaving(reason: RemovalReason) -> None:
+    rng = random.Random(5)
+    raws = sorted([raw_tx(rng) for _ in range(6)], key=lambda raw: Tx.parse(raw).txid, reverse=True)
+    pool = Mempool()
+    left: list[bytes] = []
+    pool.listen(lambda entry: None, lambda entry, reason: left.append(entry.txid))
+    came = [add(pool, entry_of(raw, 1000, START + n)) for n, raw in enumerate(raws)]
+    child = add(pool, entry_of(raw_tx(rng, prevouts=[came[0].txid + bytes(4)]), 1000, START + 9))
+    other = [add(pool, entry_of(raw_tx(rng, prevouts=[child.txid + bytes([n, 0, 0, 0])]), 1000, START + 10 + n))
+             for n in range(2)]  # fmt: skip
+    pool.remove([came[5], came[0], came[2]], reason)
+    order = [came[2], came[5], came[0], child, *other]  # the cluster of the first has grown last
+    assert left == [entry.txid for entry in order] if reason is not RemovalReason.EXPIRY else sorted(left) == left
+    assert set(left) == {entry.txid for entry in order}
