@@ -184,6 +184,7 @@ def rpc(
     pure: bool = False,
     waits: bool = False,
     in_warmup: bool = False,
+    own: bool = False,
     notes: str = "",
 ) -> Callable[[Callable[..., Any]], Method]:
     """Declare the decorated function as the method of its name; ``notes`` follow its docstring in help."""
@@ -192,7 +193,7 @@ def rpc(
         text = "\n".join(filter(None, (inspect.cleandoc(handler.__doc__ or ""), notes)))
         return Method(
             handler.__name__, category, text, handler, declaration,
-            examples=examples, heavy=heavy, pure=pure, waits=waits, in_warmup=in_warmup,
+            examples=examples, heavy=heavy, pure=pure, waits=waits, in_warmup=in_warmup, own=own,
         )  # fmt: skip
 
     return declare

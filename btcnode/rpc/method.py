@@ -21,8 +21,9 @@ class Method:
 
     ``heavy`` results are made into JSON outside the loop thread; ``waits`` ones may be given up when the client leaves.
     ``pure`` ones read nothing of the node but its network's parameters: what is large they do outside the loop thread.
-    ``examples`` are argument tuples. With ``verbatim`` the handler takes the parameters as they came, nulls and all.
-    ``declared`` gives arguments and results, which are made when they are first asked for.
+    No bitcoind has what is ``own``. ``examples`` are argument tuples. With ``verbatim`` the handler takes the
+    parameters as they came, nulls and all. ``declared`` gives arguments and results, which are made when they are first
+    asked for.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Method:
         pure: bool = False,
         waits: bool = False,
         in_warmup: bool = False,
+        own: bool = False,
         verbatim: bool = False,
     ) -> None:
         self.name = name
@@ -49,6 +51,7 @@ class Method:
         self.pure = pure
         self.waits = waits
         self.in_warmup = in_warmup
+        self.own = own
         self.verbatim = verbatim
         self.is_async = inspect.iscoroutinefunction(handler)
         first = next(iter(handler.__annotations__.values()))

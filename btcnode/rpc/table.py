@@ -159,10 +159,14 @@ class MethodTable:
         return "\n\n".join("\n".join([f"== {name.capitalize()} ==", *lines]) for name, lines in sections.items())
 
     def conversions(self) -> list[list[Any]]:
-        """``[method, position, argument, is a string]`` for every argument name: what a client's table must say."""
+        """``[method, position, argument, is a string]`` for every argument name of what bitcoind has, too.
+
+        It is what the table of its client must say.
+        """
         return [
             [method.name, n, name, arg.kind in TEXT_KINDS]
             for method in sorted(self.methods.values(), key=lambda method: method.name)
+            if not method.own
             for n, whole in enumerate(method.args)
             for arg in (whole, *(whole.inner if whole.by_name else ()))
             for name in arg.names

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from btcnode.rpc.methods import every_method as all_methods
 from tests.lib.rpc_diff.asking import Plan, Report
 from tests.lib.rpc_diff.assumed import BASE, AssumedWorld, write_set
 from tests.lib.rpc_diff.cases import every_method
@@ -142,17 +143,5 @@ def test_every_method_is_asked(tmp_path: Path) -> None:
     finally:
         node.stop()
     known = {row[0] for row in rows} | {line.split()[0] for line in usage.splitlines() if line and line[0].islower()}
-    # no bitcoind has these
-    own = {
-        "getpeerscores",
-        "getsyncstate",
-        "getsyncprofile",
-        "getopenrpcinfo",
-        "dumphints",
-        "getswiftsyncinfo",
-        "downloadutxoset",
-    }
-    own |= {"getutreexoroots", "getutreexoproof", "proveutreexocoins", "verifyutreexoproof"}
-    own |= {"showutreexocoins", "sendutreexotransaction"}
-    own |= {"proveutxochaintipinclusion", "verifyutxochaintipinclusionproof"}
+    own = {method.name for method in all_methods() if method.own}
     assert known - own <= set(every_method()), known - own - set(every_method())

@@ -155,7 +155,7 @@ class PeerScores(TypedDict):
     peers: Annotated[list[AsJson[PeerScore]], "Connected peers"]
 
 
-@rpc("network")
+@rpc("network", own=True)
 def getpeerscores(node: NodeParts) -> PeerScores:
     """How peers behave, as numbers (not in Bitcoin Core)."""
     peers = [as_json(PeerScore, score) for score in node.peers.scores().values()]

@@ -14,7 +14,7 @@ from btcnode.services.control import Control
 def table_methods(table: MethodTable) -> list[Method]:
     """The method that describes all the others."""
 
-    @rpc("hidden", in_warmup=True)
+    @rpc("hidden", own=True, in_warmup=True)
     def getopenrpcinfo(control: Control) -> dict[str, Annotated[Any, "As OpenRPC says"]]:
         """The methods of this node as an OpenRPC document."""
         return document(table.methods.values())

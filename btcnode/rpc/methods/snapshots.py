@@ -143,7 +143,7 @@ class BegunDownload(TypedDict):
     blockhash: Annotated[Hex, "The block"]
 
 
-@rpc("blockchain", examples=((840_000,),))
+@rpc("blockchain", own=True, examples=((840_000,),))
 def downloadutxoset(
     node: NodeParts,
     height: Annotated[Whole, "Height of a block whose UTXO set can be loaded"],

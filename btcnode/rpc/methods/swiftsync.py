@@ -41,7 +41,7 @@ class SwiftSyncInfo(TypedDict):
     failure: NotRequired[Annotated[str, "Why it was given up: the node syncs as usual then"]]
 
 
-@rpc("blockchain", examples=((),))
+@rpc("blockchain", own=True, examples=((),))
 def getswiftsyncinfo(node: NodeParts) -> SwiftSyncInfo:
     """Tell how far the sync with hints is that this node was started for (-swiftsync)."""
     swift = node.swiftsync
@@ -67,7 +67,7 @@ def getswiftsyncinfo(node: NodeParts) -> SwiftSyncInfo:
     return info
 
 
-@rpc("blockchain", examples=(("bitcoin.hints",), ("bitcoin.hints", 900_000)), heavy=True)
+@rpc("blockchain", own=True, examples=(("bitcoin.hints",), ("bitcoin.hints", 900_000)), heavy=True)
 async def dumphints(
     node: NodeParts,
     path: Annotated[str, "The file, relative to the network's directory", MAY_HOLD_EQUALS],

@@ -36,7 +36,7 @@ class SyncState(TypedDict):
     advice: Annotated[NotRequired[str], "What to try, while no peer can be reached"]
 
 
-@rpc("blockchain")
+@rpc("blockchain", own=True)
 def getsyncstate(node: NodeParts) -> SyncState:
     """What the node is doing about its chain, and how it came to that."""
     machine = node.sync.machine
@@ -106,7 +106,7 @@ def _figures(report: SyncReport) -> SyncFigures:
     }
 
 
-@rpc("blockchain")
+@rpc("blockchain", own=True)
 def getsyncprofile(node: NodeParts) -> SyncProfile:
     """Where the synchronisation spends its time: the initial download, so far or all of it, and the last minutes."""
     counts: ProcessCounts = {

@@ -144,7 +144,7 @@ def _at(node: NodeParts, blockhash: str | None) -> int:
     return node.chain.tip() if blockhash is None else find_block(node, blockhash)
 
 
-@rpc("utreexo", examples=((), ("myblockhash",)))
+@rpc("blockchain", own=True, examples=((), ("myblockhash",)))
 async def getutreexoroots(
     node: NodeParts, blockhash: Annotated[Hex | None, "The block", Hint("the tip")] = None
 ) -> UtreexoRoots:
@@ -161,7 +161,7 @@ async def getutreexoroots(
     }
 
 
-@rpc("utreexo", examples=(("myblockhash",), ("myblockhash", 1)))
+@rpc("blockchain", own=True, examples=(("myblockhash",), ("myblockhash", 1)))
 async def getutreexoproof(
     node: NodeParts,
     blockhash: Annotated[Hex, "The block"],
@@ -242,7 +242,7 @@ def _coin_json(coin: ProvenCoin) -> CoinOfProof:
     }
 
 
-@rpc("utreexo", examples=(([{"txid": "mytxid", "vout": 0}],),))
+@rpc("blockchain", own=True, examples=(([{"txid": "mytxid", "vout": 0}],),))
 async def proveutreexocoins(
     node: NodeParts,
     outputs: Annotated[Items[Annotated[Strict[Output], Named("output"), "An output"]], "The outputs"],
@@ -280,7 +280,7 @@ async def _show(node: NodeParts, proof: str) -> CoinProof:
     return given
 
 
-@rpc("utreexo", examples=(("myproof",),))
+@rpc("blockchain", own=True, examples=(("myproof",),))
 async def showutreexocoins(
     node: NodeParts, proof: Annotated[Hex, "A proof of proveutreexocoins, after this node's tip"]
 ) -> Annotated[list[Annotated[CoinOfProof, Named("coin"), "A coin"]], "The coins that are known now"]:
@@ -291,7 +291,7 @@ async def showutreexocoins(
     return [_coin_json(coin) for coin in given.coins]
 
 
-@rpc("utreexo", examples=(("signedhex", "myproof"),))
+@rpc("blockchain", own=True, examples=(("signedhex", "myproof"),))
 async def sendutreexotransaction(
     node: NodeParts,
     hexstring: Annotated[Hex, "The transaction"],
@@ -304,7 +304,7 @@ async def sendutreexotransaction(
     return await submit(node, hexstring, maxfeerate, maxburnamount)
 
 
-@rpc("utreexo", examples=(("myproof",),))
+@rpc("blockchain", own=True, examples=(("myproof",),))
 async def verifyutreexoproof(node: NodeParts, proof: Annotated[Hex, "The proof"]) -> Verdict:
     """Verify a proof of coins against this node's roots after the block that it names."""
     given = _given(proof)
@@ -326,7 +326,7 @@ async def verifyutreexoproof(node: NodeParts, proof: Annotated[Hex, "The proof"]
     return verdict
 
 
-@rpc("utreexo", examples=((["mytxid"], [0]),))
+@rpc("blockchain", own=True, examples=((["mytxid"], [0]),))
 async def proveutxochaintipinclusion(
     node: NodeParts,
     txids: Annotated[Items[Annotated[Hex, Named("txid"), "Transaction id"]], "The transactions"],
@@ -351,7 +351,7 @@ async def proveutxochaintipinclusion(
     }
 
 
-@rpc("utreexo", examples=(("myproof",),))
+@rpc("blockchain", own=True, examples=(("myproof",),))
 async def verifyutxochaintipinclusionproof(
     node: NodeParts, proof: Annotated[Hex, "The proof"]
 ) -> Annotated[bool, "Whether it leads to the roots after the tip"]:

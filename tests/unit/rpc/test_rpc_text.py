@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from btcnode.rpc.methods import every_method
+
 Running = Any
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
@@ -140,6 +142,20 @@ def test_conversions_tell_an_argument_before_its_members(running: Running) -> No
         ["gettxspendingprevout", 1, "mempool_only", False],
         ["gettxspendingprevout", 1, "return_spending_tx", False],
     ]
+
+
+def test_conversions_are_those_of_a_bitcoind(running: Running) -> None:
+    told = {row[0] for row in running.call("help", "dump_all_command_conversions")}
+    own = {method.name for method in every_method() if method.own}
+    assert len(own) > 10
+    assert not told & own
+
+
+def test_categories_are_those_of_a_bitcoind(running: Running) -> None:
+    titles = [line[3:-3] for line in running.call("help").splitlines() if line.startswith("==")]
+    assert set(titles) == {
+        "Blockchain", "Control", "Mining", "Network", "Rawtransactions", "Signer", "Util", "Wallet", "Zmq"
+    }  # fmt: skip
 
 
 def test_a_member_named_twice_is_echoed_twice(running: Running) -> None:
