@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from btcnode.consensus.transactions import COINBASE_MATURITY
 from btcnode.embed.node import Node
-from btcnode.errors import BtcnodeError
+from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.primitives.addresses import address_for_script, script_for_address
-from btcnode.primitives.amounts import parse_amount
+from btcnode.primitives.amounts import AmountError, parse_amount
 from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_value, make_txout, txout_script
 from btcnode.record import record
 from btcnode.rpc.methods.mining import DEFAULT_MAX_TRIES, generate_blocks
@@ -30,6 +30,7 @@ SPARE_COINS = 3  # mature coins of a new node with a purse
 KEY_SEED = 21
 MIN_CHANGE = 1000  # satoshi
 DEFAULT_FEE = 2000  # satoshi: above the relay minimum for what ``pay`` makes
+MOST_DIGITS = 20  # of an amount in BTC
 CALL_TIMEOUT = 60.0  # seconds
 
 
@@ -51,7 +52,9 @@ class RegtestNode:
     node: Node
 
     def __init__(self, **options: Any) -> None:
-        """``options`` are those of ``btcnode.Node``. Raises BtcnodeError when the node cannot start."""
+        """``options`` are those of ``btcnode.Node`` on regtest. Raises BtcnodeError when the node cannot start."""
+        if "network" in options:
+            raise ConfigError("a RegtestNode is always on regtest: there is no option network")
         self._purse = p2wpkh(KEY_SEED)
         self._scanned: tuple[int, list[_Coin]] = -1, []  # tip, and the purse's coins at it
         self._paying = threading.Lock()
@@ -142,8 +145,8 @@ class RegtestNode:
         """Send coins from the purse; returns the txid. ``amount`` in BTC, ``fee`` in satoshi.
 
         Confirmed coins go first, the largest of them before others. Raises ValueError when the purse is too small and
-        for what is no amount of at least a satoshi, DecodeError for what is no address of regtest, RpcError when the
-        node refuses.
+        for what is no amount of at least a satoshi, TypeError for what is neither text nor a number, DecodeError for
+        what is no address of regtest, RpcError when the node refuses.
         """
         wanted = _satoshi(amount)
         target = script_for_address(address, self.node.settings.params)
@@ -213,8 +216,12 @@ class RegtestNode:
 
 
 def _satoshi(amount: Decimal | str | float) -> int:
-    """Raises AmountError, ValueError."""
+    """Raises AmountError, ValueError, TypeError."""
+    if isinstance(amount, bool) or not isinstance(amount, str | Decimal | int | float):
+        raise TypeError(f"an amount is text or a number, not {type(amount).__name__}")
     number = amount if isinstance(amount, str | Decimal) else Decimal(str(amount))
+    if isinstance(number, Decimal) and number.adjusted() > MOST_DIGITS:  # written out it may take any memory
+        raise AmountError("Amount out of range")
     satoshi = parse_amount(f"{number:f}" if isinstance(number, Decimal) else number)
     if satoshi == 0:
         raise ValueError("there is nothing to pay: the amount is 0")

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -122,6 +123,11 @@ def test_what_is_no_payment(btcnode_regtest: RegtestNode) -> None:
     for amount in ("1_0", " 1", "nan", float("nan"), float("inf"), -1, "0", 0, "0.000000001", Decimal("1e-9"), "1e999"):
         with pytest.raises(ValueError, match="mount"):
             node.pay(ADDRESS, amount)
+    with pytest.raises(ValueError, match="mount"):
+        node.pay(ADDRESS, Decimal("1e999999999"))
+    for wrong in (None, True, b"1", [1]):
+        with pytest.raises(TypeError, match="an amount is text or a number"):
+            node.pay(ADDRESS, cast(Any, wrong))
     for address in ("", "nobody", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"):
         with pytest.raises(DecodeError):
             node.pay(address, 1)
@@ -179,6 +185,8 @@ def test_closed_and_misused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_start_that_fails() -> None:
     with pytest.raises(ConfigError):
         RegtestNode(no_such_option=1)
+    with pytest.raises(ConfigError, match="always on regtest"):
+        RegtestNode(network="signet")
     with pytest.raises(BtcnodeError):
         RegtestNode(datadir="/proc/nowhere")
 
