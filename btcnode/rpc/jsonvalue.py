@@ -343,13 +343,15 @@ def decode_decimal(data: bytes | str) -> Any:
     """Parse an answer (UTF-8): whole numbers are ``int``, others ``Decimal``. Raises ValueError.
 
     An answer with a whole number of thousands of digits, which is never one of the node's own, is all ``Decimal``.
+    Bytes that are no UTF-8, as in names of files, become what ``os.fsdecode`` makes of them.
     """
+    text = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
     try:
-        return _guarded(_decode_decimal, data)
+        return _guarded(_decode_decimal, text)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        return _guarded(_decode_long, data)
+        return _guarded(_decode_long, text)
 
 
 def decode_kept(data: bytes | str) -> Any:

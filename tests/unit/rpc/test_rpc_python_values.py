@@ -12,7 +12,7 @@ import pytest
 
 import btcnode
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import Number, decode, encode
+from btcnode.rpc.jsonvalue import Number, decode, decode_decimal, encode
 from btcnode.rpc.python_values import arguments, as_json
 
 
@@ -86,5 +86,16 @@ def test_wrong_arguments_of_a_node_are_told_as_errors_of_its_methods() -> None:
             assert await rpc.getblockhash(Decimal(0)) == await rpc.getblockhash(Height.FIRST)
             with pytest.raises(RpcError, match="JSON integer out of range"):
                 await rpc.getblockhash(10**5000)
+
+    asyncio.run(work())
+
+
+def test_names_of_files_that_are_no_utf8(tmp_path: Path) -> None:
+    assert decode_decimal(b'["\x80"]') == ["\udc80"]
+
+    async def work() -> None:
+        async with btcnode.Node(datadir=tmp_path) as node:
+            wanted = str(tmp_path / "\udc80")
+            assert (await node.rpc.dumptxoutset(wanted, "latest"))["path"] == wanted
 
     asyncio.run(work())
