@@ -23,6 +23,7 @@ from btcnode.networks.assumeutxo import known_sets
 from btcnode.networks.names import MAINNET, NETWORKS
 from btcnode.networks.parameters import params_for
 from btcnode.node.memory import GROUP_SHARE
+from btcnode.node.resources import CHAIN_GB
 from btcnode.protocol import limits
 from btcnode.protocol.addresses import address_table, addrman
 from btcnode.protocol.blocks import fetch_strategy
@@ -149,6 +150,8 @@ STATEMENTS = [
     ("python-api.md", f"Who falls {events.MAX_WAITING:,} events behind misses the oldest"),
     ("operations.md", f"`-prune={MIN_PRUNE_MIB}` (or more, in MiB)"),
     ("operations.md", f"The newest {limits.MIN_BLOCKS_TO_KEEP} blocks always stay"),
+    ("running.md", f"Room: about {CHAIN_GB['mainnet']} GB for blocks and undo data"),
+    ("running.md", f"about {CHAIN_GB['testnet4']}, {CHAIN_GB['testnet3']} and {CHAIN_GB['signet']} GB."),
     *(("running.md", f"| {network.p2p_port} | {network.rpc_port} |") for network in NETWORKS),
     *(("running.md", f"| `{network.name}`{' (default)' if network is MAINNET else ''} |") for network in NETWORKS),
 ]  # fmt: skip
