@@ -1,49 +1,125 @@
-"""Blocks become rows: one pass over each, a list for each column, Arrow arrays of them at the end."""
+"""Blocks become rows: those of some megabytes are put side by side, and each column is made of all of them at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
-from struct import Struct
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.data.block_reader import DataError, SourceBlock
-from btcnode.data.schema import KIND, SCRIPT_TYPES, TABLES, TYPE_NUMBERS, schema_of
+from btcnode.data.columns import (
+    Ints,
+    Mask,
+    Numbers,
+    binary_array,
+    bodies_at,
+    bool_array,
+    difference,
+    ends_of,
+    flat,
+    hash_array,
+    hashes_at,
+    kind_array,
+    list_array,
+    number_array,
+    numbers_at,
+    pieces,
+    sums,
+    turned,
+    types_at,
+    within,
+)
+from btcnode.data.schema import TABLES, schema_of
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import ParsedBlock
-from btcnode.primitives.coin import txout_script
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.header import HEADER_STRUCT
-from btcnode.script.solver import script_type
 
 GROUP_BYTES = 8 << 20  # of blocks: then rows become Arrow arrays, and a row group of a file
 
 MS = 1000  # in a second
-
-_u32 = Struct("<I").unpack_from
-_i64 = Struct("<q").unpack_from
-_NO_ITEMS: list[bytes] = []
-
-_KINDS = pa.array(SCRIPT_TYPES, pa.string())
-# length and first two bytes of scripts that need no closer look
-_PROGRAMS = {
-    (22, b"\x00\x14"): TYPE_NUMBERS["witness_v0_keyhash"],
-    (34, b"\x00\x20"): TYPE_NUMBERS["witness_v0_scripthash"],
-    (34, b"\x51\x20"): TYPE_NUMBERS["witness_v1_taproot"],
-}
+WITNESS_FORM = 6  # bytes before the inputs, with BIP144's marker and flag
 
 
-def type_number(script: bytes) -> int:
-    """Place among ``SCRIPT_TYPES`` of a script's form."""
-    known = _PROGRAMS.get((len(script), script[:2]))
-    return known if known is not None else TYPE_NUMBERS[script_type(script)]
+class _Coins:
+    """The coins that some blocks spend, side by side."""
+
+    def __init__(self, coins: Sequence[bytes]) -> None:
+        self.raw = b"".join(coins)
+        sizes = np.fromiter(map(len, coins), np.int64, len(coins))
+        self._ends = ends_of(sizes)
+        self._starts = self._ends - sizes
+        self.codes = numbers_at(self.raw, self._starts, "<u4").astype(np.int64)
+        self.values: Ints = numbers_at(self.raw, self._starts + 4, "<i8").astype(np.int64)
+
+    def scripts(self) -> tuple[Ints, Ints]:
+        """Where they begin and end in ``raw``."""
+        return bodies_at(self.raw, self._starts + 12)[0], self._ends
+
+
+class _Group:
+    """Blocks side by side: the addresses of all that is in them, and how many of what each has."""
+
+    def __init__(self, sources: Sequence[SourceBlock]) -> None:
+        self.sources = sources
+        blocks = [source.block for source in sources]
+        self.raw = b"".join([block.raw for block in blocks])
+        sizes = np.array([len(block.raw) for block in blocks], np.int64)
+        bases = ends_of(sizes) - sizes
+        self.heights = np.array([source.height for source in sources], np.int64)
+        self.txs = txs = np.array([block.n_tx for block in blocks], np.int64)
+        n_tx = int(txs.sum())
+        self.ins, self.outs = (
+            np.array([len(positions) for positions in found], np.int64)
+            for found in ([block.in_pos for block in blocks], [block.out_pos for block in blocks])
+        )
+        self.in_pos = flat([block.in_pos for block in blocks], int(self.ins.sum())) + np.repeat(bases, self.ins)
+        self.out_pos = flat([block.out_pos for block in blocks], int(self.outs.sum())) + np.repeat(bases, self.outs)
+        by_tx = np.repeat(bases, txs)
+        self.tx_start = flat([block.tx_pos[:-1] for block in blocks], n_tx) + by_tx
+        self.tx_end = flat([block.tx_pos[1:] for block in blocks], n_tx) + by_tx
+        self.witness_pos = flat([block.witness_pos for block in blocks], n_tx) + by_tx
+        body_pos = flat([block.body_pos for block in blocks], n_tx) + by_tx
+        self.has_witness: Mask = body_pos - self.tx_start == WITNESS_FORM
+        self.tx = within(txs)
+        firsts = ([block.first_in for block in blocks], [block.first_out for block in blocks])
+        self.in_count, self.out_count = (
+            np.diff(
+                flat([first[1:] for first in found], n_tx) + np.repeat(ends_of(counts) - counts, txs),
+                prepend=np.int64(0),
+            )
+            for found, counts in zip(firsts, (self.ins, self.outs), strict=True)
+        )
+        self.values: Ints = numbers_at(self.raw, self.out_pos, "<i8").astype(np.int64)
+        self.coins: _Coins | None = None
+        if all(source.coins is not None for source in sources):
+            told = chain.from_iterable(chain.from_iterable(source.coins or () for source in sources))
+            self.coins = _Coins(list(told))
+
+    @property
+    def spends(self) -> Mask:
+        """Of each input whether it spends something: a coinbase's does not."""
+        return np.repeat(self.tx != 0, self.in_count)
+
+    def by_block(self, counts: Ints) -> Ints:
+        """The height of each of a block's things."""
+        return np.repeat(self.heights, counts)
+
+    def values_out(self) -> Ints:
+        """Satoshi of all outputs of each transaction; raises OverflowError."""
+        return sums(self.values, self.out_count)
+
+    def fees(self, coins: _Coins) -> Ints:
+        """Satoshi that each transaction but the coinbases leaves; raises OverflowError."""
+        real = self.tx != 0
+        return difference(sums(coins.values, self.in_count[real]), self.values_out()[real])
 
 
 class Batches:
-    """Collects rows of blocks; ``take`` hands them over as one batch for each table.
+    """Collects blocks; ``take`` hands their rows over as one batch for each table.
 
     ``tables`` are those that are wanted. A table's rows are in the order of ``schema.ORDER`` when blocks come in the
     order of their heights.
@@ -51,179 +127,157 @@ class Batches:
 
     def __init__(self, params: NetworkParams, tables: Sequence[str] = TABLES, *, with_prevouts: bool) -> None:
         self._params = params
-        self._tables = tuple(tables)
         self._with_prevouts = with_prevouts
         self._schemas = {table: schema_of(table, with_prevouts=with_prevouts) for table in tables}
+        self._sources: list[SourceBlock] = []
         self.bytes = 0  # of the blocks that were collected, and of the coins that they spend
-        self._columns: dict[str, dict[str, list[Any]]] = {}
-        self._clear()
-
-    def _clear(self) -> None:
-        self.bytes = 0
-        self._columns = {table: {name: [] for name in schema.names} for table, schema in self._schemas.items()}
 
     def add(self, source: SourceBlock) -> None:
         """Collect a block; with prevouts its coins have to be there."""
-        block, height = source.block, source.height
-        self.bytes += block.size
-        if self._with_prevouts and "inputs" in self._tables:  # an input of 41 bytes may spend a script of 10,000
+        self._sources.append(source)
+        self.bytes += source.block.size
+        if self._with_prevouts and "inputs" in self._schemas:  # an input of 41 bytes may spend a script of 10,000
             self.bytes += sum([sum(map(len, spent)) for spent in source.coins or ()])
-        fees = _fees(source) if source.coins is not None else None
-        if "blocks" in self._tables:
-            self._add_block(source, None if fees is None else sum(fees))
-        if "transactions" in self._tables:
-            self._add_transactions(block, height, fees)
-        if "inputs" in self._tables:
-            self._add_inputs(block, height)
-            if self._with_prevouts:
-                self._add_prevouts(source)
-        if "outputs" in self._tables:
-            self._add_outputs(block, height)
 
     def take(self) -> dict[str, pa.RecordBatch]:
         """The rows of all blocks since the last time; raises DataError where amounts are more than there can be."""
+        sources, self._sources, self.bytes = self._sources, [], 0
+        group = _Group(sources)
+        made = {
+            "blocks": self._blocks,
+            "transactions": self._transactions,
+            "inputs": self._inputs,
+            "outputs": self._outputs,
+        }
         batches = {}
         for table, schema in self._schemas.items():
-            columns = self._columns[table]
             try:
-                arrays = [_array(columns[field.name], field.type) for field in schema]
+                columns = made[table](group)
+                batches[table] = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
             except (OverflowError, pa.ArrowInvalid) as error:
-                heights = columns["height"]
-                name = f"{table} of blocks {heights[0]} to {heights[-1]}"
+                name = f"{table} of blocks {sources[0].height} to {sources[-1].height}" if sources else table
                 raise DataError(f"the {name} have values that no valid block has: {error}") from None
-            batches[table] = pa.RecordBatch.from_arrays(arrays, schema=schema)
-        self._clear()
         return batches
 
-    def _add_block(self, source: SourceBlock, fees: int | None) -> None:
-        block = source.block
-        version, prev, root, time, bits, nonce = HEADER_STRUCT.unpack_from(block.raw)
-        values = (
-            source.height, block.hash[::-1], version, prev[::-1], root[::-1],
-            MS * time, MS * source.median_time, bits, nonce,
-            block.size, block.weight, block.n_tx, len(block.in_pos) - 1, len(block.out_pos),
-            block_subsidy(source.height, self._params), fees,
-        )  # fmt: skip
-        for column, value in zip(self._columns["blocks"].values(), values, strict=True):
-            column.append(value)
+    def _blocks(self, group: _Group) -> dict[str, pa.Array]:
+        fees: Sequence[int | None] = [None] * len(group.sources)
+        if group.coins is not None:
+            fees = sums(group.fees(group.coins), group.txs - 1).tolist()
+        rows = []
+        for source, fee in zip(group.sources, fees, strict=True):
+            block = source.block
+            version, prev, root, time, bits, nonce = HEADER_STRUCT.unpack_from(block.raw)
+            rows.append((
+                source.height, block.hash[::-1], version, prev[::-1], root[::-1],
+                MS * time, MS * source.median_time, bits, nonce,
+                block.size, block.weight, block.n_tx, len(block.in_pos) - 1, len(block.out_pos),
+                block_subsidy(source.height, self._params), fee,
+            ))  # fmt: skip
+        schema = self._schemas["blocks"]
+        columns: list[Any] = list(zip(*rows, strict=True)) or [()] * len(schema)
+        return {field.name: pa.array(column, field.type) for field, column in zip(schema, columns, strict=True)}
 
-    def _add_transactions(self, block: ParsedBlock, height: int, fees: Sequence[int] | None) -> None:
-        columns = self._columns["transactions"]
-        raw, n_tx, tx_pos = block.raw, block.n_tx, block.tx_pos
-        sizes = [end - start for start, end in pairwise(tx_pos)]
-        columns["height"] += [height] * n_tx
-        columns["tx"] += range(n_tx)
-        columns["txid"] += [txid[::-1] for txid in block.txids]
-        columns["wtxid"] += [wtxid[::-1] for wtxid in block.wtxids]
-        columns["version"] += [_u32(raw, start)[0] for start in tx_pos[:-1]]
-        columns["lock_time"] += [_u32(raw, end - 4)[0] for end in tx_pos[1:]]
-        columns["size"] += sizes
-        columns["weight"] += [_weight(block, i, size) for i, size in enumerate(sizes)]
-        columns["input_count"] += [end - start for start, end in pairwise(block.first_in)]
-        columns["output_count"] += [end - start for start, end in pairwise(block.first_out)]
-        columns["value_out"] += _values_out(block)
-        columns["fee"] += [None] * n_tx if fees is None else [None, *fees]
+    def _transactions(self, group: _Group) -> dict[str, pa.Array]:
+        raw, txs = group.raw, group.txs
+        size = group.tx_end - group.tx_start
+        witness = np.where(group.has_witness, group.tx_end - 4 - group.witness_pos + 2, 0)  # with marker and flag
+        if group.coins is None:
+            fee = pa.nulls(len(group.tx), pa.int64())
+        else:
+            fee = number_array(group.fees(group.coins), pa.int64(), group.tx != 0)
+        wtxids = list(chain.from_iterable([source.block.wtxids for source in group.sources]))
+        return {
+            "height": number_array(group.by_block(txs), pa.int32()),
+            "tx": number_array(group.tx, pa.int32()),
+            "txid": hash_array(_txids(group)),
+            "wtxid": hash_array(turned(wtxids)),
+            "version": number_array(numbers_at(raw, group.tx_start, "<u4"), pa.uint32()),
+            "lock_time": number_array(numbers_at(raw, group.tx_end - 4, "<u4"), pa.uint32()),
+            "size": number_array(size, pa.int32()),
+            "weight": number_array(4 * size - 3 * witness, pa.int32()),
+            "input_count": number_array(group.in_count, pa.int32()),
+            "output_count": number_array(group.out_count, pa.int32()),
+            "value_out": number_array(group.values_out(), pa.int64()),
+            "fee": fee,
+        }
 
-    def _add_inputs(self, block: ParsedBlock, height: int) -> None:
-        columns = self._columns["inputs"]
-        raw, positions = block.raw, block.in_pos
-        columns["height"] += [height] * len(positions)
-        scripts: list[bytes] = columns["script_sig"]
-        sequences: list[int] = columns["sequence"]
-        for i, (start, end) in enumerate(pairwise(block.first_in)):
-            columns["tx"] += [i] * (end - start)
-            columns["input"] += range(end - start)
-            columns["witness"] += witness_stacks(block, i)
-        columns["prev_txid"] += [raw[p : p + 32][::-1] for p in positions]
-        columns["prev_output"] += [_u32(raw, p + 32)[0] for p in positions]
-        for p in positions:
-            size, begin = raw[p + 36], p + 37
-            if size >= 0xFD:
-                size, begin = read_compact_size(raw, p + 36)
-            scripts.append(raw[begin : begin + size])
-            sequences.append(_u32(raw, begin + size)[0])
+    def _inputs(self, group: _Group) -> dict[str, pa.Array]:
+        raw, positions = group.raw, group.in_pos
+        starts, ends = bodies_at(raw, positions + 36)
+        columns = {
+            "height": number_array(group.by_block(group.ins), pa.int32()),
+            "tx": number_array(np.repeat(group.tx, group.in_count), pa.int32()),
+            "input": number_array(within(group.in_count), pa.int32()),
+            "prev_txid": hash_array(hashes_at(raw, positions)),
+            "prev_output": number_array(numbers_at(raw, positions + 32, "<u4"), pa.uint32()),
+            "sequence": number_array(numbers_at(raw, ends, "<u4"), pa.uint32()),
+            "script_sig": binary_array(pieces(raw, starts, ends), ends - starts),
+            "witness": list_array(*_witnesses(group)),
+        }
+        if self._with_prevouts:
+            columns |= _prevouts(group)
+        return columns
 
-    def _add_prevouts(self, source: SourceBlock) -> None:
-        columns = self._columns["inputs"]
-        coins = [coin for spent in source.coins or () for coin in spent]
-        codes = [_u32(coin)[0] for coin in coins]
-        scripts = [txout_script(coin[4:]) for coin in coins]
-        # the coinbase spends nothing
-        columns["prev_height"] += [None, *[code >> 1 for code in codes]]
-        columns["prev_coinbase"] += [None, *[bool(code & 1) for code in codes]]
-        columns["prev_value"] += [None, *[_i64(coin, 4)[0] for coin in coins]]
-        columns["prev_type"] += [None, *map(type_number, scripts)]
-        columns["prev_script"] += [None, *scripts]
-
-    def _add_outputs(self, block: ParsedBlock, height: int) -> None:
-        columns = self._columns["outputs"]
-        raw, positions = block.raw, block.out_pos
-        columns["height"] += [height] * len(positions)
-        for i, (start, end) in enumerate(pairwise(block.first_out)):
-            columns["tx"] += [i] * (end - start)
-            columns["output"] += range(end - start)
-            columns["txid"] += [block.txids[i][::-1]] * (end - start)
-        columns["value"] += [_i64(raw, p)[0] for p in positions]
-        scripts = []
-        for p in positions:
-            size, begin = raw[p + 8], p + 9
-            if size >= 0xFD:
-                size, begin = read_compact_size(raw, p + 8)
-            scripts.append(raw[begin : begin + size])
-        columns["script"] += scripts
-        columns["type"] += map(type_number, scripts)
+    def _outputs(self, group: _Group) -> dict[str, pa.Array]:
+        raw, counts = group.raw, group.out_count
+        starts, ends = bodies_at(raw, group.out_pos + 8)
+        txids = np.frombuffer(_txids(group), "V32")
+        return {
+            "height": number_array(group.by_block(group.outs), pa.int32()),
+            "tx": number_array(np.repeat(group.tx, counts), pa.int32()),
+            "output": number_array(within(counts), pa.int32()),
+            "txid": hash_array(np.repeat(txids, counts).tobytes()),
+            "value": number_array(group.values, pa.int64()),
+            "type": kind_array(types_at(raw, starts, ends)),
+            "script": binary_array(pieces(raw, starts, ends), ends - starts),
+        }
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if kind == KIND:
-        return pa.DictionaryArray.from_arrays(pa.array(values, pa.int8()), _KINDS)
-    return pa.array(values, kind)
+def _txids(group: _Group) -> bytes:
+    return turned(list(chain.from_iterable([source.block.txids for source in group.sources])))
 
 
-def _weight(block: ParsedBlock, i: int, size: int) -> int:
-    """BIP141 weight of transaction ``i``, which has ``size`` bytes."""
-    if block.body_pos[i] - block.tx_pos[i] == 4:
-        return 4 * size
-    witness = block.tx_pos[i + 1] - 4 - block.witness_pos[i] + 2  # with marker and flag
-    return 4 * size - 3 * witness
+def _prevouts(group: _Group) -> dict[str, pa.Array]:
+    """The columns about coins: null where nothing is spent."""
+    coins, spends = group.coins or _Coins(()), group.spends
+    starts, ends = coins.scripts()
+    if len(starts) != int(spends.sum()):
+        raise OverflowError(f"{len(starts)} coins for {int(spends.sum())} inputs")
+    heights: Numbers = coins.codes >> 1
+    return {
+        "prev_height": number_array(heights, pa.int32(), spends),
+        "prev_coinbase": bool_array((coins.codes & 1).astype(np.bool_), spends),
+        "prev_value": number_array(coins.values, pa.int64(), spends),
+        "prev_type": kind_array(types_at(coins.raw, starts, ends), spends),
+        "prev_script": binary_array(pieces(coins.raw, starts, ends), ends - starts, spends),
+    }
 
 
-def _values_out(block: ParsedBlock) -> list[int]:
-    """Satoshi of all outputs of each transaction."""
-    values = [_i64(block.raw, p)[0] for p in block.out_pos]
-    return [sum(values[start:end]) for start, end in pairwise(block.first_out)]
-
-
-def _fees(source: SourceBlock) -> list[int]:
-    """Satoshi that each transaction but the coinbase leaves."""
-    paid = _values_out(source.block)[1:]
-    return [
-        sum([_i64(coin, 4)[0] for coin in spent]) - out for spent, out in zip(source.coins or (), paid, strict=True)
-    ]
-
-
-def witness_stacks(block: ParsedBlock, i: int) -> list[list[bytes]]:
-    """The witness of each input of transaction ``i``."""
-    count = block.first_in[i + 1] - block.first_in[i]
-    if block.body_pos[i] - block.tx_pos[i] == 4:
-        return [_NO_ITEMS] * count
-    raw, p = block.raw, block.witness_pos[i]
-    stacks = []
-    for _ in range(count):
-        items = raw[p]
-        p += 1
-        if items >= 0xFD:
-            items, p = read_compact_size(raw, p - 1)
-        stack = []
-        for _ in range(items):
-            size = raw[p]
+def _witnesses(group: _Group) -> tuple[list[bytes], Ints]:
+    """The items of all witnesses, and how many each input has."""
+    raw = group.raw
+    items: list[bytes] = []
+    counts: list[int] = []
+    add, count = items.append, counts.append
+    there = np.flatnonzero(group.has_witness)
+    for p, inputs in zip(group.witness_pos[there].tolist(), group.in_count[there].tolist(), strict=True):
+        for _ in range(inputs):
+            number = raw[p]
             p += 1
-            if size >= 0xFD:
-                size, p = read_compact_size(raw, p - 1)
-            stack.append(raw[p : p + size])
-            p += size
-        stacks.append(stack)
-    return stacks
+            if number >= 0xFD:
+                number, p = read_compact_size(raw, p - 1)
+            count(number)
+            for _ in range(number):
+                size = raw[p]
+                p += 1
+                if size >= 0xFD:
+                    size, p = read_compact_size(raw, p - 1)
+                end = p + size
+                add(raw[p:end])
+                p = end
+    full = np.zeros(int(group.ins.sum()), np.int64)
+    full[np.repeat(group.has_witness, group.in_count)] = counts
+    return items, full
 
 
 def batches_of(

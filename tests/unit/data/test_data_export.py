@@ -12,14 +12,13 @@ import pytest
 import btcnode.data as data
 from btcnode.data.export import Exported, ExportFolder, ExportForm, Partition, export_chain
 from btcnode.data.folder import BlockFolder, DataError, SourceBlock
-from btcnode.data.rows import GROUP_BYTES, batches_of, type_number
-from btcnode.data.schema import ORDER, SCRIPT_TYPES, TABLES, schema_of
+from btcnode.data.rows import GROUP_BYTES, batches_of
+from btcnode.data.schema import ORDER, TABLES, schema_of
 from btcnode.data.tables import TableChain
 from btcnode.data.tasks import TaskRunner
 from btcnode.errors import ConfigError, DatadirLockedError, DiskFullError, StorageError
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import make_coin
-from btcnode.script.solver import script_type
 from btcnode.storage.locking import DirectoryLock
 from tests.lib.block_folder import UncheckedChain, WrittenFolder, busy_chain, folder_of, stored
 from tests.lib.full_disk import no_room
@@ -86,14 +85,6 @@ def test_figures_of_blocks_are_those_that_connecting_gives(chain: UncheckedChain
         assert (row["txid"][::-1], row["wtxid"][::-1], row["weight"]) == (tx.txid, tx.wtxid, tx.weight)
     assert {row["fee"] for row in txs if not row["tx"]} == {None}
     assert sum(row["fee"] or 0 for row in txs) == sum(delta.fees for _, delta in chain.history[99:])
-
-
-def test_types_of_scripts_are_the_solvers(chain: UncheckedChain) -> None:
-    scripts = {output.script_pubkey for block, _ in chain.history[-4:] for i in range(block.n_tx)
-               for output in block.tx(i).outputs}  # fmt: skip
-    assert {SCRIPT_TYPES[type_number(script)] for script in scripts} >= {"witness_v1_taproot", "pubkeyhash", "nulldata"}
-    for script in scripts:
-        assert SCRIPT_TYPES[type_number(script)] == script_type(script)
 
 
 def test_without_prevouts_nothing_is_said_of_fees(chain: UncheckedChain, tmp_path: Path) -> None:
