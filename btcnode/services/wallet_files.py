@@ -32,6 +32,7 @@ from btcnode.wallet.sqlite_store import (
     begin_file,
     kind_of_file,
     put_in_place,
+    remove_if_empty,
 )
 from btcnode.wallet.tx_records import read_tx
 from btcnode.wallet.vault import SealedMaster
@@ -157,6 +158,7 @@ def place_backup(path: Path, backup: Path) -> Callable[[], None]:
     except OSError as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+        remove_if_empty(path, made=made)
         raise WalletError(f"Failed to restore database path '{path}'. {error.strerror}") from None
 
     def undo() -> None:

@@ -178,6 +178,13 @@ def _fill_new(path: Path, magic: bytes, changes: Iterable[Change]) -> None:
         db.close()
 
 
+def remove_if_empty(directory: Path, *, made: bool) -> None:
+    """Take a directory away that was ``made`` for a wallet, unless it has one by now."""
+    if made:
+        with suppress(OSError):
+            directory.rmdir()
+
+
 class WalletStore:
     """One wallet's file, locked for this process from ``open`` to ``close``."""
 
@@ -191,11 +198,12 @@ class WalletStore:
 
         It is made beside its place and put there as a whole: a crash leaves the name free.
         """
-        path, unfinished = directory / FILE_NAME, directory / UNFINISHED
+        path, unfinished, made = directory / FILE_NAME, directory / UNFINISHED, not directory.exists()
         try:
             directory.mkdir(parents=True, exist_ok=True)
             begin_file(unfinished)
         except OSError as error:
+            remove_if_empty(directory, made=made)
             raise WalletError(f"Failed to create database path '{directory}': {error.strerror}") from None
         try:
             _fill_new(unfinished, magic, changes)
@@ -208,6 +216,7 @@ class WalletStore:
             raise StorageError(f"{path} cannot be written: {error}") from None
         finally:
             unfinished.unlink(missing_ok=True)
+            remove_if_empty(directory, made=made)
         return cls._connect(path, unsafe=unsafe)
 
     @classmethod

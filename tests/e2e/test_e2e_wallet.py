@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lib.process import NodeProcess
+import pytest
+
+from tests.lib.process import NodeProcess, RpcFailure
+
+OTHER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 
 
 def test_what_a_wallet_has_answered_survives_kill_9(tmp_path: Path) -> None:
@@ -36,6 +42,69 @@ def test_what_a_wallet_has_answered_survives_kill_9(tmp_path: Path) -> None:
         assert node.rpc("getnewaddress") not in given
         assert node.stop() == 0
         assert "Traceback" not in node.output() and "sesame" not in node.output()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with little room."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Take all the room that is left."""
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_full_disk_loses_nothing_of_a_wallet(small_disk: Path, tmp_path: Path) -> None:
+    ballast, backup, data = small_disk / "ballast", small_disk / "backup", tmp_path / "data"
+    data.mkdir()
+    full = r"cannot be written: database or disk is full \(-4\)"
+    options = ("--walletdir", str(small_disk), "--keypool", "5", "--fallbackfee", "0.0001")
+    with NodeProcess(data, "regtest", *options, listen=False) as node:
+        node.start()
+        node.rpc("createwallet", "w")
+        mine = node.rpc("getnewaddress")
+        node.rpc("generatetoaddress", 101, mine)
+        node.rpc("backupwallet", str(backup))
+        before = backup.read_bytes()
+        fill(ballast)
+        for call in (("createwallet", "x"), ("getnewaddress",), ("sendtoaddress", OTHER, 1), ("setlabel", OTHER, "x")):
+            with pytest.raises(RpcFailure, match=full):
+                node.rpc(*call)
+        assert node.rpc("getrawmempool") == []  # nothing that is not kept is sent
+        with pytest.raises(RpcFailure, match="Wallet backup failed"):
+            node.rpc("backupwallet", str(backup))
+        assert backup.read_bytes() == before
+        with pytest.raises(RpcFailure, match="No space left on device"):
+            node.rpc("restorewallet", "r", str(backup))
+        node.rpc("generatetoaddress", 1, mine)
+        assert float(node.rpc("getbalance")) == 100  # what it could not write it knows all the same
+        assert sorted(path.name for path in small_disk.iterdir()) == ["backup", "ballast", "w"]
+        with pytest.raises(RpcFailure, match=full):
+            node.rpc("encryptwallet", "pass")
+        ballast.unlink()
+        node.kill()
+        node.start("--wallet", "w")
+        balances = node.rpc("getbalances")["mine"]  # the chain may be shorter after a kill
+        assert float(balances["trusted"]) + float(balances["immature"]) == 50 * node.height()
+        node.rpc("generatetoaddress", 101, mine)
+        assert "unlocked_until" not in node.rpc("getwalletinfo")  # it is as it was
+        node.rpc("encryptwallet", "pass")
+        node.rpc("walletpassphrase", "pass", 1000)
+        assert node.rpc("sendtoaddress", OTHER, 1) in node.rpc("getrawmempool")
+        node.rpc("backupwallet", str(backup))
+        node.rpc("restorewallet", "r", str(backup))
+        assert "Traceback" not in node.output()
+        assert node.stop() == 0
 
 
 def test_what_is_wrong_with_wallets_at_the_start_is_told_on_stderr(tmp_path: Path) -> None:
