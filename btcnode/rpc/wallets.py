@@ -14,10 +14,12 @@ from btcnode.primitives.hashes import to_display
 from btcnode.rpc.declare import Hex
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.wallet_name import WALLET_NAME
+from btcnode.services.loop_turns import in_turns
 from btcnode.services.parts import NodeParts
 
 if TYPE_CHECKING:
     from btcnode.services.wallets import Wallets
+    from btcnode.wallet.book import BookEntry
     from btcnode.wallet.wallet import Wallet
 
 NEEDS_PASSPHRASE = "Of an encrypted wallet walletpassphrase must have been called before."
@@ -110,6 +112,13 @@ def check_unlocked(wallet: Wallet) -> None:
     """Raise RpcError where private keys need the passphrase first."""
     with wallet_errors():
         wallet.check_unlocked()
+
+
+async def book_in_order(wallet: Wallet) -> list[tuple[bytes, BookEntry]]:
+    """The addresses that have a label, by script, sorted as Core's are."""
+    from btcnode.wallet.book import by_address
+
+    return await in_turns(by_address(wallet.book.entries()))
 
 
 def last_processed(wallet: Wallet) -> LastBlock:

@@ -17,6 +17,7 @@ from btcnode.mempool.bump_fees import fits_cluster_limits
 from btcnode.mempool.fee_estimator import FeeReason
 from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
 from btcnode.primitives.tx import Tx
+from btcnode.services.loop_turns import in_turns
 from btcnode.services.parts import NodeParts
 from btcnode.wallet.errors import WalletError
 from btcnode.wallet.spending.build import TOO_LARGE, Built, build
@@ -90,7 +91,7 @@ async def create_transaction(
     Raises WalletError; nothing has changed then.
     """
     random, options = SystemRandom(), wallet.options
-    plan = make_plan(wallet, surroundings(node, wallet), recipients, control, random)
+    plan = await in_turns(make_plan(wallet, surroundings(node, wallet), recipients, control, random))
     try:
         many = len(plan.available) > FEW_COINS
         built = await beside_if(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from typing import TypeVar
 
+from btcnode.primitives.steps import Steps, at_once
 from btcnode.wallet.journal import Journal
 
+T = TypeVar("T")
+
+STEP = 500  # entries that are sorted at a time, in a millisecond
 RECEIVE, SEND, REFUND = "receive", "send", "refund"
 PURPOSES = (RECEIVE, SEND, REFUND)
 
@@ -28,10 +34,28 @@ class BookEntry:
 _KINDS = (b"\x76\xa9\x14", b"\xa9\x14", b"\x00\x20", b"\x00\x14", b"\x51\x20", b"\x51\x02")  # as Core sorts addresses
 
 
-def _order(item: tuple[bytes, BookEntry]) -> tuple[int, bytes]:
-    script = item[0]
+def address_order(script: bytes) -> tuple[int, bytes]:
+    """What addresses are sorted by: the kind, then the bytes."""
     kind = next((place for place, start in enumerate(_KINDS) if script.startswith(start)), len(_KINDS))
     return kind, script
+
+
+def _order(item: tuple[bytes, object]) -> tuple[int, bytes]:
+    return address_order(item[0])
+
+
+def by_address(pairs: Sequence[tuple[bytes, T]]) -> Steps[list[tuple[bytes, T]]]:
+    """Pairs that begin with a script, sorted by its address, in steps: of ten thousand that takes some 30 ms."""
+    parts: list[list[tuple[bytes, T]]] = []
+    for start in range(0, len(pairs), STEP):
+        yield
+        parts.append(sorted(pairs[start : start + STEP], key=_order))
+    found: list[tuple[bytes, T]] = []
+    for number, pair in enumerate(merge(*parts, key=_order)):
+        if not number % STEP:
+            yield
+        found.append(pair)
+    return found
 
 
 class AddressBook:
@@ -50,9 +74,13 @@ class AddressBook:
         entry = self._entries.get(script)
         return None if entry is None or (entry.is_change and not change_too) else entry
 
+    def entries(self) -> list[tuple[bytes, BookEntry]]:
+        """Entries with a label, by script, in no order."""
+        return [(script, entry) for script, entry in self._entries.items() if not entry.is_change]
+
     def __iter__(self) -> Iterator[tuple[bytes, BookEntry]]:
-        """Entries with a label, by script."""
-        return ((script, entry) for script, entry in sorted(self._entries.items(), key=_order) if not entry.is_change)
+        """Entries with a label, by script, in order."""
+        return iter(at_once(by_address(self.entries())))
 
     def set(self, script: bytes, label: str, purpose: str | None = None) -> None:
         """Give an address a label, and where one is given a purpose."""
@@ -75,11 +103,11 @@ class AddressBook:
 
     def labels(self, purpose: str | None = None) -> list[str]:
         """All labels in order, or those of addresses with a purpose."""
-        return sorted({entry.label or "" for _, entry in self if purpose in (None, entry.purpose)})
+        return sorted({entry.label or "" for _, entry in self.entries() if purpose in (None, entry.purpose)})
 
     def labelled(self, label: str) -> list[bytes]:
-        """Scripts with a label."""
-        return [script for script, entry in self if entry.label == label]
+        """Scripts with a label, in no order."""
+        return [script for script, entry in self.entries() if entry.label == label]
 
     def _note(self, script: bytes, entry: BookEntry) -> None:
         self._journal.note("address", script, entry.label, entry.purpose, int(entry.used))

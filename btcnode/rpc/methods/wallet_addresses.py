@@ -21,6 +21,7 @@ from btcnode.rpc.methods.util import why_no_address
 from btcnode.rpc.wallets import (
     ADDRESS_TYPES,
     NEEDS_PASSPHRASE,
+    book_in_order,
     check_unlocked,
     destination,
     label_from,
@@ -31,7 +32,7 @@ from btcnode.rpc.wallets import (
 )
 from btcnode.script.scriptparse import witness_program
 from btcnode.script.solver import script_type
-from btcnode.services.loop_turns import in_turns
+from btcnode.services.loop_turns import each_in_turn, in_turns
 from btcnode.services.parts import NodeParts
 
 if TYPE_CHECKING:
@@ -115,15 +116,15 @@ class AddressPurpose(TypedDict):
 
 
 @rpc("wallet", examples=(("tabby",),))
-def getaddressesbylabel(
+async def getaddressesbylabel(
     node: NodeParts, label: Annotated[str, "The label", MAY_HOLD_EQUALS]
 ) -> dict[str, Annotated[AddressPurpose, Named("address"), "An address"]]:
     """The addresses that have a label."""
     wallet, name = the_wallet(node), label_from(label)
     found: dict[str, AddressPurpose] = {}
-    for script, entry in wallet.book:
-        address = wallet.address(script)
-        if entry.label == name and address is not None:
+    async for script, entry in each_in_turn(await book_in_order(wallet)):
+        address = wallet.address(script) if entry.label == name else None
+        if address is not None:
             found[address] = {"purpose": entry.purpose or "unknown"}
     if not found:
         raise RpcError(RpcCode.INVALID_LABEL_NAME, f"No addresses with label {name}")
@@ -349,19 +350,19 @@ AddressAmount = Annotated[
 ]
 
 
-@rpc("wallet")
-def listaddressgroupings(
+@rpc("wallet", heavy=True)
+async def listaddressgroupings(
     node: NodeParts,
 ) -> list[Annotated[list[AddressAmount], "Addresses that belong together"]]:
     """Addresses that others can tell to belong together, as they were spent from or got change in one transaction."""
     from btcnode.wallet.groups import address_amounts, address_groups
 
     wallet = the_wallet(node)
-    amounts = address_amounts(wallet)
+    amounts = await in_turns(address_amounts(wallet))
     result: list[list[list[Any]]] = []
-    for group in address_groups(wallet):
+    for group in await in_turns(address_groups(wallet)):
         rows: list[list[Any]] = []
-        for script in group:
+        async for script in each_in_turn(group):
             row: list[Any] = [wallet.address(script), amount(amounts.get(script, 0))]
             entry = wallet.book.find(script)
             rows.append([*row, entry.label] if entry is not None else row)

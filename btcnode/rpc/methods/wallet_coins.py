@@ -40,14 +40,14 @@ ImmatureToo = Annotated[bool, "Count coinbases that cannot be spent yet"]
 OLD_WATCHONLY = "Without effect"
 
 
-def _received(wallet: Wallet, scripts: list[bytes], min_depth: int, *, immature_too: bool) -> int:
+async def _received(wallet: Wallet, scripts: list[bytes], min_depth: int, *, immature_too: bool) -> int:
     """Satoshi that these scripts got, those that are the wallet's; raises RpcError."""
     ledger = wallet.ledger
     own = {script for script in scripts if ledger.is_mine(script)}
     if not own:
         raise RpcError(RpcCode.WALLET_ERROR, "Address not found in wallet")
     total = 0
-    for coin in ledger.coins.values():
+    async for coin in each_in_turn(list(ledger.coins.values())):
         entry = coin.entry
         depth = ledger.depth(entry)
         if coin.script not in own or depth < min_depth or (entry.is_coinbase and depth < 1):
@@ -58,7 +58,7 @@ def _received(wallet: Wallet, scripts: list[bytes], min_depth: int, *, immature_
 
 
 @rpc("wallet", examples=(("bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl",), ("bc1q...", 6)))
-def getreceivedbyaddress(
+async def getreceivedbyaddress(
     node: NodeParts,
     address: Annotated[str, "The address"],
     minconf: MinConf = 1,
@@ -66,11 +66,11 @@ def getreceivedbyaddress(
 ) -> Annotated[Coins, Named("amount"), "Coins"]:
     """All that an address has ever received."""
     wallet, script = the_wallet(node), destination(address, node.params)
-    return amount(_received(wallet, [script], minconf, immature_too=include_immature_coinbase))
+    return amount(await _received(wallet, [script], minconf, immature_too=include_immature_coinbase))
 
 
 @rpc("wallet", examples=(("tabby",), ("tabby", 6)))
-def getreceivedbylabel(
+async def getreceivedbylabel(
     node: NodeParts,
     label: Annotated[str, "The label"],
     minconf: MinConf = 1,
@@ -81,7 +81,7 @@ def getreceivedbylabel(
     scripts = wallet.book.labelled(label_from(label))
     if not scripts:
         raise RpcError(RpcCode.WALLET_ERROR, "Label not found in wallet")
-    return amount(_received(wallet, scripts, minconf, immature_too=include_immature_coinbase))
+    return amount(await _received(wallet, scripts, minconf, immature_too=include_immature_coinbase))
 
 
 def avoids_reuse(wallet: Wallet, wanted: bool | None) -> bool:

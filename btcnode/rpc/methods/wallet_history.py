@@ -23,6 +23,7 @@ from btcnode.rpc.room import make_room
 from btcnode.rpc.transactions import MAX_REPLACEABLE_SEQUENCE, decode_transaction
 from btcnode.rpc.wallets import (
     LastProcessed,
+    book_in_order,
     destination,
     label_from,
     last_processed,
@@ -520,7 +521,7 @@ async def listreceivedbyaddress(
     await make_room(len(wallet.ledger.coins) * RECEIVED_BYTES)
     tally = await _tally(wallet, minconf, immature_too=include_immature_coinbase)
     rows: list[ReceivedByAddress] = []
-    async for script, entry in each_in_turn(list(wallet.book)):
+    async for script, entry in each_in_turn(await book_in_order(wallet)):
         found = tally.get(script)
         address = wallet.address(script)
         if (only is not None and script != only) or (found is None and not include_empty) or address is None:
@@ -558,7 +559,7 @@ async def listreceivedbylabel(
     wallet = the_wallet(node)
     tally = await _tally(wallet, minconf, immature_too=include_immature_coinbase)
     sums: dict[str, _Tally] = {}
-    async for script, entry in each_in_turn(list(wallet.book)):
+    async for script, entry in each_in_turn(await book_in_order(wallet)):
         found = tally.get(script)
         if found is not None or include_empty:
             row = found or _Tally()

@@ -41,6 +41,7 @@ from btcnode.rpc.spending.options import (
 from btcnode.rpc.transactions import construct_transaction, find_txouts, make_outputs, output_pairs
 from btcnode.rpc.wallets import check_unlocked, wallet_errors, wallets_of
 from btcnode.services.external_signer import find_signer
+from btcnode.services.loop_turns import in_turns
 from btcnode.services.parts import NodeParts
 from btcnode.services.spending import (
     FEW_INPUTS,
@@ -276,7 +277,7 @@ async def send_all(
             options.get("inputs"), wanted.pairs, options.get("locktime"), replaceable, control.version, node.params
         )
         sizer = Sizer(wallet)
-        tx, total = _with_inputs(node, wallet, tx, options, control, rate, sizer, replaceable=replaceable)
+        tx, total = await _with_inputs(node, wallet, tx, options, control, rate, sizer, replaceable=replaceable)
         tx = _shared_out(
             node, wallet, tx, total, wanted.sharers, control, rate, sizer, send_max=flag(options, "send_max", False)
         )
@@ -294,7 +295,7 @@ def _rate(node: NodeParts, wallet: Wallet, control: CoinControl) -> int:
         raise RpcError(code, str(error)) from None
 
 
-def _with_inputs(
+async def _with_inputs(
     node: NodeParts,
     wallet: Wallet,
     tx: Tx,
@@ -315,7 +316,8 @@ def _with_inputs(
         return tx, sum(_named_value(wallet, outpoint, control.version) for outpoint in tx.prevouts)
     prevouts, total = [], 0
     wanted = coin_filter(wallet, control, min_value=0)
-    for coin in available_coins(wallet, control, surroundings(node, wallet), sizer, wanted):
+    available = await in_turns(available_coins(wallet, control, surroundings(node, wallet), sizer, wanted))
+    for coin in available:
         if send_max and fee_at(rate, coin.vsize) > coin.value:
             continue
         if coin.depth == 0 and control.version == TRUC_VERSION:

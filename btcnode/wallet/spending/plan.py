@@ -1,6 +1,6 @@
-"""From what is wanted to a plan: everything that making a transaction depends on, read from wallet and node at once.
+"""From what is wanted to a plan: everything that making a transaction depends on, read from wallet and node.
 
-Reading happens on the loop thread. A plan is a value: choosing coins for it may go on elsewhere (``build.py``).
+Reading happens on the loop thread, in steps. A plan is a value: choosing coins for it may go on elsewhere (build.py).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from btcnode.primitives.amounts import format_money
 from btcnode.primitives.coin import make_txout, txout_script
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import to_display
+from btcnode.primitives.steps import Steps
 from btcnode.script.solver import script_type
-from btcnode.wallet.coins import CoinFilter
+from btcnode.wallet.coins import STEP, CoinFilter
 from btcnode.wallet.errors import WalletError
 from btcnode.wallet.flags import WalletFlag
 from btcnode.wallet.spending.choose import CHAIN_LIMIT, SelectionTerms
@@ -153,10 +154,13 @@ def coin_filter(wallet: Wallet, control: CoinControl, *, min_value: int = 1) -> 
 
 def available_coins(
     wallet: Wallet, control: CoinControl, node: Surroundings, sizer: Sizer, wanted: CoinFilter
-) -> list[PricedCoin]:
+) -> Steps[list[PricedCoin]]:
     """The coins that may be added, not priced yet."""
-    found = []
-    for coin in wallet.coins.available(wanted):
+    found: list[PricedCoin] = []
+    coins = yield from wallet.coins.available_steps(wanted)
+    for number, coin in enumerate(coins):
+        if not number % STEP:
+            yield
         size = sizer.own(coin.script)
         known = size if size is not None and size.is_known else None
         ancestors = cluster = 0
@@ -201,8 +205,11 @@ def check_versions(spent: int, version: int) -> None:
 
 def make_plan(
     wallet: Wallet, node: Surroundings, recipients: Sequence[Recipient], control: CoinControl, random: Random
-) -> Plan:
-    """Look everything up. Raises WalletError; an address for change is given back then."""
+) -> Steps[Plan]:
+    """Look everything up, in steps: what is spent meanwhile is found out when the transaction is committed.
+
+    Raises WalletError; an address for change is given back then, and where the steps are not gone to their end.
+    """
     if not recipients:
         raise WalletError("Transaction must have at least one recipient")
     if any(recipient.amount < 0 for recipient in recipients):
@@ -222,7 +229,8 @@ def make_plan(
         except WalletError as error:
             no_change = f"Transaction needs a change address, but we can't generate it. {error}"
     try:
-        return _plan(wallet, node, recipients, control, random, (script or b"", no_change, reserved), max_weight)
+        change = script or b"", no_change, reserved
+        return (yield from _plan(wallet, node, recipients, control, random, change, max_weight))
     except BaseException:
         if reserved is not None:
             wallet.give_back(reserved)
@@ -237,7 +245,7 @@ def _plan(
     random: Random,
     change: tuple[bytes, str, Reserved | None],
     max_weight: int,
-) -> Plan:
+) -> Steps[Plan]:
     script, no_change, reserved = change
     options, sizer = wallet.options, Sizer(wallet, control)
     rate = checked_rate(control, options, node)
@@ -258,9 +266,9 @@ def _plan(
             "Transaction requires one destination of non-zero value, a non-zero feerate, or a pre-selected input"
         )
     presets = preset_coins(wallet, control, sizer)
-    available = []
+    available: list[PricedCoin] = []
     if control.others_allowed:
-        available = available_coins(wallet, control, node, sizer, coin_filter(wallet, control))
+        available = yield from available_coins(wallet, control, node, sizer, coin_filter(wallet, control))
     bump_fees = BumpFees(node.pool, [*presets, *(coin.outpoint for coin in available if coin.depth == 0)])
     bumps = bump_fees.each(presets, rate.rate)
     bumps |= bump_fees.each([coin.outpoint for coin in available if coin.depth == 0], rate.rate)
@@ -268,10 +276,13 @@ def _plan(
     def priced(coin: PricedCoin) -> PricedCoin:
         return coin.priced(rate.rate, terms.long_term_rate, bumps.get(coin.outpoint, 0))
 
+    for start in range(0, len(available), STEP):
+        yield
+        available[start : start + STEP] = map(priced, available[start : start + STEP])
     replaceable = options.walletrbf if control.replaceable is None else control.replaceable
     untouched = control.lock_time is None and all(preset.sequence is None for preset in control.presets.values())
     return Plan(
-        recipients, control, rate, terms, target, [priced(coin) for coin in available],
+        recipients, control, rate, terms, target, available,
         {outpoint: priced(coin) for outpoint, coin in presets.items()}, bump_fees, script, no_change, reserved,
         0xFFFFFFFD if replaceable else 0xFFFFFFFE, anchor_height(node) if untouched else None,
         OutputPolicy(node.pool.options),

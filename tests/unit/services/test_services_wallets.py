@@ -7,18 +7,23 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from btcnode.descriptors.bip32 import ExtendedSecret
 from btcnode.errors import StorageError
+from btcnode.primitives.addresses import script_for_address
 from btcnode.services import wallet_chain
 from btcnode.services.chain import Chain
+from btcnode.services.spending import surroundings
 from btcnode.services.wallet_commands import MAX_COMMANDS
 from btcnode.services.wallet_keys import WalletKeys
 from btcnode.wallet.descriptor_keys import Derived, DescriptorKeys, derive
 from btcnode.wallet.journal import Change
+from btcnode.wallet.spending.control import CoinControl, Recipient
+from btcnode.wallet.spending.plan import make_plan
 from btcnode.wallet.wallet import Wallet
 from tests.lib.node_parts import regtest_config
 from tests.unit.conftest import Running
@@ -148,7 +153,8 @@ def rich(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> Runn
         lab.call("generatetoaddress", 1, lab.call("getnewaddress"))
     lab.call("generatetoaddress", 101, ADDRESS)
     monkeypatch.setattr("btcnode.services.loop_turns.TURN_SECONDS", -1.0)
-    monkeypatch.setattr("btcnode.wallet.coins.STEP", 1)
+    for module in ("coins", "book", "spending.plan"):
+        monkeypatch.setattr(f"btcnode.wallet.{module}.STEP", 1)
     return lab
 
 
@@ -156,20 +162,36 @@ def rich(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> Runn
     "method",
     [
         ("listtransactions", "*", 1000), ("listsinceblock",), ("listunspent",), ("listreceivedbyaddress",),
-        ("listreceivedbylabel",), ("getbalance",), ("getbalances",),
+        ("listreceivedbylabel",), ("getbalance",), ("getbalances",), ("listaddressgroupings",),
+        ("getreceivedbylabel", ""), ("getreceivedbyaddress", "@mine"), ("getaddressesbylabel", ""),
     ],
     ids=lambda method: str(method[0]),
 )  # fmt: skip
 def test_long_work_on_the_loop_lets_others_have_their_turns(rich: Running, method: tuple[Any, ...]) -> None:
     """Turns are counted until the answer is there, so that what needs none has few: less than one for each coin."""
 
+    mine = rich.call("getnewaddress")
+    given = [mine if item == "@mine" else item for item in method[1:]]
+
     def work() -> Any:
         async def answer() -> Any:
-            return await rich.table.call_async(rich.table.find(method[0]), list(method[1:]))
+            return await rich.table.call_async(rich.table.find(method[0]), given)
 
         return rich.do(answer())
 
     assert Turns(rich).during(work) >= COINS
+
+
+def test_a_plan_for_many_coins_is_made_in_steps(rich: Running) -> None:
+    async def steps() -> int:
+        wallets = rich.parts.wallets
+        assert wallets is not None
+        wallet = wallets.loaded["w"]
+        control, node = CoinControl(rate=1000), surroundings(rich.parts, wallet)
+        recipients = [Recipient(script_for_address(ADDRESS, rich.settings.params), 100_000)]
+        return sum(1 for _ in make_plan(wallet, node, recipients, control, Random(1)))
+
+    assert rich.do(steps()) >= 3 * COINS  # coins are looked for, looked at, and priced
 
 
 def test_many_addresses_are_entered_in_parts(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -457,6 +457,24 @@ def test_addresses_are_told_in_the_order_of_their_kinds(lab: Running) -> None:
     assert list(lab.call("getaddressesbylabel", "x")) == made[::-1]
 
 
+def test_groups_are_told_in_the_order_of_addresses(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    made = [lab.call("getnewaddress", "", kind) for kind in ("bech32m", "legacy", "bech32", "p2sh-segwit")]
+    for address in made:
+        lab.call("generatetoaddress", 1, address)
+    lab.call("generatetoaddress", 100, ADDRESS)
+    order = [made[1], made[3], made[2], made[0]]
+    assert [[row[0] for row in group] for group in lab.call("listaddressgroupings")] == [[one] for one in order]
+    inputs = [{key: coin[key] for key in ("txid", "vout")} for coin in lab.call("listunspent")]
+    spends = [coin for coin, row in zip(inputs, lab.call("listunspent"), strict=True) if row["address"] != made[2]]
+    outputs = {ADDRESS: sum(row["amount"] for row in lab.call("listunspent") if row["address"] != made[2]) - 1}
+    lab.call("sendrawtransaction", lab.call("signrawtransactionwithwallet", lab.call(
+        "createrawtransaction", spends, outputs))["hex"], 0)  # fmt: skip
+    lab.call("generatetoaddress", 1, ADDRESS)
+    groups = [[row[0] for row in group] for group in lab.call("listaddressgroupings")]
+    assert groups == [[made[1], made[3], made[0]], [made[2]]]  # joined by one transaction, whatever came between
+
+
 def test_a_wrong_type_ends_an_import(lab: Running) -> None:
     lab.call("createwallet", "w")
     wrong = error(-3, "JSON value of type number is not of expected type string")
