@@ -37,6 +37,12 @@ class LastBlock(TypedDict):
 LastProcessed = Annotated[LastBlock, "The last block that the wallet was told of"]
 
 
+async def prepared_wallets(node: NodeParts) -> Wallets:
+    """The node's wallets, for who may be the first to ask for one."""
+    assert node.wallets is not None
+    return await node.wallets.prepare()
+
+
 def wallets_of(node: NodeParts) -> Wallets:
     """The node's wallets."""
     assert node.wallets is not None  # a node without any has no such methods

@@ -103,7 +103,7 @@ async def create_transaction(
         tx = built.tx
         _log_choice(wallet, built)
         if sign:
-            signing = prepare_signing(wallet, tx)
+            signing = await in_turns(prepare_signing(wallet, tx))
             tx = await beside_if(len(tx.prevouts) > FEW_INPUTS, lambda: signing.sign(built.tx))
             if tx.weight > MAX_STANDARD_TX_WEIGHT:
                 raise WalletError(TOO_LARGE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,12 @@ class WalletService:
 
             self._wallets = Wallets(*self._given)
         return self._wallets
+
+    async def prepare(self) -> Wallets:
+        """The same; what is behind it is imported beside the loop, as the first wallet takes a tenth of a second."""
+        if self._wallets is None:
+            await asyncio.to_thread(import_module, "btcnode.services.wallets")
+        return self.wallets
 
     @property
     def loaded(self) -> Mapping[str, Wallet]:

@@ -256,6 +256,8 @@ class Wallets:
         async with wallet.turn:  # who makes a transaction of it goes first
             if self.loaded.get(wallet.name) is not wallet:
                 raise WalletError("Requested wallet does not exist or is not loaded", Trouble.NOT_FOUND)
+            if wallet.scan.running:  # somebody has begun while others had their turn
+                raise WalletError("Wallet is currently rescanning. Abort existing rescan or wait.")
             await self._let_go(wallet)
         return self._remember(wallet.name, load_on_startup)
 

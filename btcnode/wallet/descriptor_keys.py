@@ -265,6 +265,10 @@ class DescriptorKeys:
         pos = self.positions.get(script)
         return None if pos is None else self.provider_at(pos, secrets)
 
+    def knows_key(self, pubkey: bytes) -> bool:
+        """Whether a public key stands in one of the scripts."""
+        return pubkey in self._pubkeys
+
     def provider_of_key(self, pubkey: bytes, secrets: SigningProvider) -> SigningProvider | None:
         """What is known of a public key, None unless its private key can be had."""
         pos = self._pubkeys.get(pubkey)

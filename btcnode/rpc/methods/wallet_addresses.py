@@ -14,6 +14,7 @@ from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script, script_for_address
 from btcnode.primitives.hashes import hash160, ripemd160
+from btcnode.primitives.steps import at_once
 from btcnode.rpc.declare import FIXED, MAY_HOLD_EQUALS, Coins, Elided, Hex, Hint, Named, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
@@ -115,7 +116,7 @@ class AddressPurpose(TypedDict):
     purpose: Annotated[str, "send or receive"]
 
 
-@rpc("wallet", examples=(("tabby",),))
+@rpc("wallet", examples=(("tabby",),), heavy=True)
 async def getaddressesbylabel(
     node: NodeParts, label: Annotated[str, "The label", MAY_HOLD_EQUALS]
 ) -> dict[str, Annotated[AddressPurpose, Named("address"), "An address"]]:
@@ -131,7 +132,7 @@ async def getaddressesbylabel(
     return found
 
 
-@rpc("wallet", examples=((), ("receive",)))
+@rpc("wallet", examples=((), ("receive",)), heavy=True)
 def listlabels(
     node: NodeParts,
     purpose: Annotated[str | None, "Only those of addresses for this: send or receive"] = None,
@@ -390,4 +391,4 @@ def signmessage(
 
 
 def _secret(wallet: Wallet, script: bytes) -> Any:
-    return wallet.signing_provider([script]).secret(script[3:23])
+    return at_once(wallet.signing_provider([script])).secret(script[3:23])

@@ -169,7 +169,8 @@ async def lockunspent(
         if unlock:
             ledger.unlock_all()
     else:
-        for outpoint in [_lockable(wallet, item.read(), unlock, persistent) for item in transactions]:
+        outpoints = [_lockable(wallet, item.read(), unlock, persistent) async for item in each_in_turn(transactions)]
+        for outpoint in outpoints:
             if unlock:
                 ledger.unlock_coin(outpoint)
             else:
@@ -203,7 +204,7 @@ def _no_parameter(why: str) -> RpcError:
     return RpcError(RpcCode.INVALID_PARAMETER, f"Invalid parameter, {why}")
 
 
-@rpc("wallet")
+@rpc("wallet", heavy=True)
 def listlockunspent(node: NodeParts) -> list[Outpoint]:
     """The outputs that are locked."""
     return [

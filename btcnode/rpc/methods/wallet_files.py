@@ -16,6 +16,7 @@ from btcnode.rpc.wallets import (
     LastProcessed,
     last_processed,
     named_wallet,
+    prepared_wallets,
     the_wallet,
     wallet_errors,
     wallets_of,
@@ -113,7 +114,7 @@ class FoundWallets(TypedDict):
 @rpc("wallet")
 async def listwalletdir(node: NodeParts) -> FoundWallets:
     """The wallets in the wallets' directory, loaded or not."""
-    found = await wallets_of(node).disk.listed()
+    found = await (await prepared_wallets(node)).disk.listed()
     return {"wallets": [{"name": name, "warnings": warnings} for name, warnings in found]}
 
 
@@ -143,7 +144,7 @@ async def loadwallet(
 ) -> LoadedWallet:
     """Load a wallet that is there."""
     with wallet_errors():
-        return _loaded(filename, await wallets_of(node).load(filename, load_on_startup))
+        return _loaded(filename, await (await prepared_wallets(node)).load(filename, load_on_startup))
 
 
 @rpc("wallet", examples=(("testwallet",),))
@@ -176,7 +177,7 @@ async def createwallet(
         why = 'descriptors argument must be set to "true"; it is no longer possible to create a legacy wallet.'
         raise RpcError(RpcCode.WALLET_ERROR, why)
     with wallet_errors():
-        warnings += await wallets_of(node).create(wallet_name, flags, passphrase or "", load_on_startup)
+        warnings += await (await prepared_wallets(node)).create(wallet_name, flags, passphrase or "", load_on_startup)
     return _loaded(wallet_name, warnings)
 
 
@@ -267,7 +268,9 @@ async def restorewallet(
     if wallet_name and not backup_file:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Backup file does not exist")
     with wallet_errors():
-        return _loaded(wallet_name, await wallets_of(node).restore(wallet_name, Path(backup_file), load_on_startup))
+        return _loaded(
+            wallet_name, await (await prepared_wallets(node)).restore(wallet_name, Path(backup_file), load_on_startup)
+        )
 
 
 class MigratedWallet(TypedDict):
@@ -298,7 +301,7 @@ async def migratewallet(
 
     name = named_wallet(wallet_name)
     try:
-        why = await wallets_of(node).why_not_migrated(name)
+        why = await (await prepared_wallets(node)).why_not_migrated(name)
     except WalletError as error:
         why = str(error)
     raise RpcError(RpcCode.WALLET_ERROR, why)

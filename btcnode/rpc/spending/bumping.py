@@ -18,6 +18,7 @@ from btcnode.rpc.spending.options import Raw, check_types, flag, invalid, set_fe
 from btcnode.rpc.spending.sending import fill_psbt
 from btcnode.rpc.transactions import find_txouts, make_outputs, output_pairs
 from btcnode.rpc.wallets import check_unlocked, wallet_errors, wallets_of
+from btcnode.services.loop_turns import in_turns
 from btcnode.services.parts import NodeParts
 from btcnode.services.spending import FEW_INPUTS, beside_if, create_transaction, surroundings
 from btcnode.wallet.errors import WalletError
@@ -131,7 +132,7 @@ async def _signed(node: NodeParts, wallet: Wallet, tx: Tx) -> Tx:
         if not complete:
             raise RpcError(RpcCode.WALLET_ERROR, "Transaction incomplete. Try psbtbumpfee instead.")
         return psbt_roles.extract(psbt)
-    signing = prepare_signing(wallet, tx)
+    signing = await in_turns(prepare_signing(wallet, tx))
     try:
         return await beside_if(len(tx.prevouts) > FEW_INPUTS, lambda: signing.sign(tx))
     except WalletError:

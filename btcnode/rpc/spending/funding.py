@@ -26,6 +26,7 @@ from btcnode.rpc.transactions import (
     parse_sighash,
 )
 from btcnode.rpc.wallets import check_unlocked
+from btcnode.services.loop_turns import in_turns
 from btcnode.services.parts import NodeParts
 from btcnode.services.spending import FEW_INPUTS, beside_if
 from btcnode.wallet.spending.control import CoinControl
@@ -111,7 +112,8 @@ async def sign_raw(node: NodeParts, wallet: Wallet, text: str, prevtxs: Any, sig
     hash_type = parse_sighash(sighash) or 0
     if not wallet.descriptors:  # nobody has looked at an input, so nothing is said of any
         return {"hex": tx.raw.hex(), "complete": False}
-    provider = wallet.signing_provider(txout_script(txouts[prevout]) for prevout in tx.prevouts if prevout in txouts)
+    scripts = [txout_script(txouts[prevout]) for prevout in tx.prevouts if prevout in txouts]
+    provider = await in_turns(wallet.signing_provider(scripts))
     large = len(tx.prevouts) > FEW_INPUTS
     return await beside_if(large, lambda: signed_json(tx, provider, txouts, hash_type))
 

@@ -199,7 +199,7 @@ async def fill_psbt(
     if sign and wallet.has(WalletFlag.EXTERNAL_SIGNER) and wallet.descriptors:
         return await _sign_outside(node, wallet, psbt, finalize=finalize)
     try:
-        filling = prepare_filling(wallet, psbt, sign=sign, origins=origins)
+        filling = await in_turns(prepare_filling(wallet, psbt, sign=sign, origins=origins))
     except WalletError as error:
         raise RpcError(RpcCode.VERIFY_ERROR, str(error)) from None
     large = len(psbt.inputs) + len(psbt.outputs) > FEW_INPUTS

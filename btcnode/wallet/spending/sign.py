@@ -17,9 +17,10 @@ from btcnode.descriptors.psbt_roles import (
 from btcnode.descriptors.sign_transaction import sign_transaction
 from btcnode.descriptors.solutions import solve
 from btcnode.primitives.coin import txout_script
+from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
 from btcnode.wallet.errors import WalletError
-from btcnode.wallet.wallet import Wallet
+from btcnode.wallet.wallet import OpenedSecrets, Wallet
 
 CANNOT_SIGN = "Signing transaction failed"
 
@@ -40,15 +41,16 @@ class Signing(NamedTuple):
         return signed
 
 
-def prepare_signing(wallet: Wallet, tx: Tx) -> Signing:
-    """For what the wallet can sign, as far as it is unlocked."""
+def prepare_signing(wallet: Wallet, tx: Tx) -> Steps[Signing]:
+    """For what the wallet can sign, as far as it is unlocked; in steps."""
     txouts = {}
     for prevout in tx.prevouts:
         entry = wallet.ledger.transactions.get(prevout[:32])
         vout = int.from_bytes(prevout[32:], "little")
         if entry is not None and vout < len(entry.tx.txouts):
             txouts[prevout] = entry.tx.txouts[vout]
-    return Signing(wallet.signing_provider(map(txout_script, txouts.values())), txouts)
+    provider = yield from wallet.signing_provider(map(txout_script, txouts.values()))
+    return Signing(provider, txouts)
 
 
 class PsbtFilling(NamedTuple):
@@ -80,8 +82,8 @@ def add_transactions(wallet: Wallet, psbt: Psbt) -> None:
             item.non_witness_utxo = entry.tx
 
 
-def prepare_filling(wallet: Wallet, psbt: Psbt, *, sign: bool, origins: bool) -> PsbtFilling:
-    """What the wallet knows of a PSBT, which gets the transactions that it spends from.
+def prepare_filling(wallet: Wallet, psbt: Psbt, *, sign: bool, origins: bool) -> Steps[PsbtFilling]:
+    """What the wallet knows of a PSBT, which gets the transactions that it spends from; in steps.
 
     With ``sign`` private keys are used, as far as the wallet is unlocked; ``origins``: the PSBT is told where keys
     come from. Raises WalletError where an input spends an output that its transaction does not have.
@@ -94,8 +96,10 @@ def prepare_filling(wallet: Wallet, psbt: Psbt, *, sign: bool, origins: bool) ->
         return provider
 
     add_transactions(wallet, psbt)
+    opened = OpenedSecrets(wallet.vault)
     inputs: list[SigningProvider | None] = []
     for item, prevout in zip(psbt.inputs, psbt.tx.prevouts, strict=True):
+        yield
         inputs.append(None)
         if item.is_final:
             continue
@@ -107,11 +111,17 @@ def prepare_filling(wallet: Wallet, psbt: Psbt, *, sign: bool, origins: bool) ->
             continue
         script, found = txout_script(txout), SigningProvider()
         if script in wallet.scripts:
-            found = (wallet.signing_provider([script]) if sign else wallet.solving_provider(script)) or found
+            if sign:
+                found = yield from wallet.signing_provider([script], opened)
+            else:
+                found = wallet.solving_provider(script) or found
         if sign or script not in wallet.scripts:  # keys may stand in other scripts of the wallet
-            found.merge(wallet.provider_of_keys([*_pubkeys(item, script), *found.pubkeys.values()]))
+            found.merge(wallet.provider_of_keys([*_pubkeys(item, script), *found.pubkeys.values()], opened))
         inputs[-1] = limited(found, secrets=sign)
-    outputs = [wallet.solving_provider(txout_script(txout)) for txout in psbt.tx.txouts]
+    outputs: list[SigningProvider | None] = []
+    for txout in psbt.tx.txouts:
+        yield
+        outputs.append(wallet.solving_provider(txout_script(txout)))
     return PsbtFilling(inputs, [None if known is None else limited(known, secrets=False) for known in outputs])
 
 

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,17 +14,24 @@ from typing import Any
 import pytest
 
 from btcnode.descriptors.bip32 import ExtendedSecret
+from btcnode.descriptors.provider import SigningProvider
+from btcnode.descriptors.psbt import Psbt
 from btcnode.errors import StorageError
 from btcnode.primitives.addresses import script_for_address
+from btcnode.primitives.coin import make_txout
+from btcnode.primitives.tx import Tx
 from btcnode.services import wallet_chain
 from btcnode.services.chain import Chain
 from btcnode.services.spending import surroundings
 from btcnode.services.wallet_commands import MAX_COMMANDS
 from btcnode.services.wallet_keys import WalletKeys
 from btcnode.wallet.descriptor_keys import Derived, DescriptorKeys, derive
+from btcnode.wallet.errors import WalletError
 from btcnode.wallet.journal import Change
 from btcnode.wallet.spending.control import CoinControl, Recipient
 from btcnode.wallet.spending.plan import make_plan
+from btcnode.wallet.spending.sign import prepare_filling, prepare_signing
+from btcnode.wallet.vault import Vault
 from btcnode.wallet.wallet import Wallet
 from tests.lib.node_parts import regtest_config
 from tests.unit.conftest import Running
@@ -182,6 +190,25 @@ def test_long_work_on_the_loop_lets_others_have_their_turns(rich: Running, metho
     assert Turns(rich).during(work) >= COINS
 
 
+def test_many_coins_are_locked_in_turns(rich: Running) -> None:
+    coins = [{"txid": coin["txid"], "vout": coin["vout"]} for coin in rich.call("listunspent")]
+    checked = list[int]()
+
+    async def answer() -> Any:
+        return await rich.table.call_async(rich.table.find("lockunspent"), [False, coins])
+
+    async def lock() -> Any:
+        turns = asyncio.create_task(answer())
+        while not turns.done():
+            checked.append(1)
+            await asyncio.sleep(0)
+        return turns.result()
+
+    wallets = rich.parts.wallets
+    assert wallets is not None and rich.do(lock()) is True  # nothing of it is written, so nothing else is waited for
+    assert len(checked) > COINS and len(rich.call("listlockunspent")) == COINS
+
+
 def test_a_plan_for_many_coins_is_made_in_steps(rich: Running) -> None:
     async def steps() -> int:
         wallets = rich.parts.wallets
@@ -192,6 +219,68 @@ def test_a_plan_for_many_coins_is_made_in_steps(rich: Running) -> None:
         return sum(1 for _ in make_plan(wallet, node, recipients, control, Random(1)))
 
     assert rich.do(steps()) >= 3 * COINS  # coins are looked for, looked at, and priced
+
+
+def test_keys_for_many_inputs_are_looked_up_in_steps_and_opened_once(
+    rich: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = list[bytes]()
+    real = DescriptorKeys.open_secrets
+
+    def noted(self: DescriptorKeys, vault: Vault) -> SigningProvider:
+        opened.append(self.id)
+        return real(self, vault)
+
+    monkeypatch.setattr(DescriptorKeys, "open_secrets", noted)
+    wallets = rich.parts.wallets
+    assert wallets is not None
+    wallet = wallets.loaded["w"]
+    prevouts = list(wallet.ledger.coins)
+    txouts = [make_txout(1000, script) for script in list(wallet.scripts)[:COINS]]
+    tx = Tx(2, prevouts, [b""] * len(prevouts), [0] * len(prevouts), txouts)
+
+    async def steps() -> tuple[int, int]:
+        signing = sum(1 for _ in prepare_signing(wallet, tx))
+        return signing, sum(1 for _ in prepare_filling(wallet, Psbt.of(tx), sign=True, origins=True))
+
+    signing, filling = rich.do(steps())
+    assert signing >= COINS and filling >= 2 * COINS
+    assert len(opened) <= 2 * len(wallet.descriptors)
+
+
+def test_nobody_unloads_a_wallet_that_has_begun_to_look_for_blocks(rich: Running) -> None:
+    wallets = rich.parts.wallets
+    assert wallets is not None
+    wallet = wallets.loaded["w"]
+
+    async def unload() -> None:
+        async with wallet.turn:
+            going = asyncio.create_task(wallets.wallets.unload(wallet, None))
+            await asyncio.sleep(0)  # it waits for its turn
+            wallet.scan.running = True
+        try:
+            await going
+        finally:
+            wallet.scan.running = False
+
+    with pytest.raises(WalletError, match="currently rescanning"):
+        rich.do(unload())
+    assert rich.call("listwallets") == ["w"]
+
+
+def test_what_the_first_wallet_needs_is_imported_beside_the_loop(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = list[str]()
+
+    def noted(name: str) -> object:
+        threads.append(threading.current_thread().name)
+        return import_module(name)
+
+    monkeypatch.setattr("btcnode.services.wallet_service.import_module", noted)
+    lab = start()
+    lab.call("createwallet", "w")
+    assert len(threads) == 1 and threads[0].startswith("asyncio_")
 
 
 def test_many_addresses_are_entered_in_parts(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
