@@ -181,12 +181,18 @@ class WalletDisk:
             self._saving.discard(wallet)
 
     async def rewrite(self, wallet: Wallet) -> None:
-        """Save a wallet and write its file anew, so that nothing is left of what was deleted; raises StorageError."""
+        """Save a wallet and write its file anew, so that nothing is left of what was deleted; raises StorageError.
+
+        Where only the latter fails, as that takes room, it is in the log: what was deleted is zero bytes already.
+        """
         await self.save(wallet)
         kept = self._kept.get(wallet)
         if kept is None:
             raise _gone(wallet)
-        await self.in_thread(kept.store.rewrite)
+        try:
+            await self.in_thread(kept.store.rewrite)
+        except StorageError as error:
+            log.error("%s", error)
 
     async def backup(self, wallet: Wallet, target: Path) -> None:
         """Save a wallet and copy its file; raises StorageError."""

@@ -137,6 +137,8 @@ def check_backup(backup: Path) -> None:
         ) from None
     if not exists:
         raise WalletError("Backup file does not exist", Trouble.INVALID_BACKUP)
+    if not backup.is_file():  # there is no end to some devices
+        raise WalletError(f"Backup file '{backup}' is no file")
 
 
 def place_backup(path: Path, backup: Path) -> Callable[[], None]:

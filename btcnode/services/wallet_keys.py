@@ -134,6 +134,12 @@ class WalletKeys:
                 return False
             wallet.vault.record = await asyncio.to_thread(seal_master, master, new)
             wallet.journal.note("master", 1, *wallet.vault.record)
+            try:
+                await self._disk.save(wallet)
+            except BaseException:  # whoever is told of an error goes on with the old passphrase
+                wallet.vault.record = record
+                wallet.journal.note("master", 1, *record)
+                raise
             await self._disk.rewrite(wallet)
             return True
 

@@ -319,18 +319,34 @@ class WalletStore:
             raise StorageError(f"the wallet {self.path} cannot be written: {error}") from None
 
     def backup(self, target: Path) -> None:
-        """Copy the wallet to a file; raises StorageError, for a directory as Core does."""
+        """Copy the wallet to a file, which is as it was until the copy is whole; raises StorageError."""
         try:
             if target.exists() and target.samefile(self.path):
                 raise StorageError("a wallet cannot be copied over itself")
-            copy = sqlite3.connect(target)
+            if target.exists() and not target.is_file():
+                raise StorageError(f"the wallet cannot be copied to {target}, which is no file")
+            target = target.resolve()
+            if target.with_name(f"{target.name}-wal").exists():
+                raise StorageError(f"the wallet cannot be copied to {target}: another one is in use there")
+            unfinished = target.with_name(f"{target.name}.unfinished")
+            begin_file(unfinished)
             try:
-                self._db.backup(copy)
-                copy.execute("PRAGMA journal_mode = DELETE")
+                self._copy_to(unfinished)
+                sync_file(unfinished)
+                unfinished.replace(target)
+                sync_directory(target.parent)
             finally:
-                copy.close()
-        except (OSError, sqlite3.Error) as error:
+                unfinished.unlink(missing_ok=True)
+        except (OSError, RuntimeError, sqlite3.Error) as error:
             raise StorageError(f"the wallet cannot be copied to {target}: {error}") from None
+
+    def _copy_to(self, path: Path) -> None:
+        copy = sqlite3.connect(path)
+        try:
+            self._db.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            copy.close()
 
     def rewrite(self) -> None:
         """Write the file anew, so that nothing is left of what was deleted; raises StorageError."""

@@ -212,6 +212,32 @@ def test_a_backup_is_whole_and_not_over_itself(tmp_path: Path) -> None:
     copy.close()
 
 
+def test_an_older_backup_is_there_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, target = made(tmp_path / "w"), tmp_path / "copy.dat"
+    store.backup(target)
+    before = target.read_bytes()
+    store.write([Change("meta", ("flags", 5))])
+
+    def crash(path: Path) -> None:
+        assert path.read_bytes() != before and target.read_bytes() == before
+        raise OSError("crash")
+
+    monkeypatch.setattr("btcnode.wallet.sqlite_store.sync_file", crash)
+    with pytest.raises(StorageError, match="crash"):
+        store.backup(target)
+    assert target.read_bytes() == before and target.stat().st_mode & 0o077 == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.dat", "w"]
+    monkeypatch.undo()
+    other = made(tmp_path / "other")
+    other.write([Change("meta", ("flags", 6))])
+    for place in (tmp_path / "other/wallet.dat", Path("/dev/null")):
+        with pytest.raises(StorageError, match="cannot be copied to"):
+            store.backup(place)
+    assert other.read().meta == {"flags": 6}
+    other.close()
+    store.close()
+
+
 def test_only_the_passphrase_opens_the_master_key() -> None:
     master = new_master()
     record = seal_master(master, "secret")

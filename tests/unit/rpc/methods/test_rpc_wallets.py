@@ -373,6 +373,34 @@ def test_names_that_no_file_can_have(lab: Running, method: str, name: str) -> No
     assert "Internal error" not in reply["message"]
 
 
+def test_a_passphrase_that_could_not_be_written_is_not_the_wallets(
+    lab: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.call("createwallet", "w", False, False, "old")
+    full = StorageError("no room")
+
+    def refuse(*_: Any) -> None:
+        raise full
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WalletStore, "write", refuse)
+        assert lab.call("walletpassphrasechange", "old", "new") == error(-4, "no room")
+    for _ in range(2):
+        assert lab.call("walletpassphrase", "new", 9)["code"] == -14
+        assert lab.call("walletpassphrase", "old", 9) is None
+        lab.call("unloadwallet", "w")
+        lab.call("loadwallet", "w")
+    with monkeypatch.context() as patched:
+        patched.setattr(WalletStore, "rewrite", refuse)  # which only takes away what is zero bytes already
+        assert lab.call("walletpassphrasechange", "old", "new") is None
+    assert lab.call("walletpassphrase", "new", 9) is None
+
+
+def test_no_backup_is_read_that_has_no_end(lab: Running) -> None:
+    assert lab.call("restorewallet", "r", "/dev/zero") == error(-4, "Backup file '/dev/zero' is no file")
+    assert lab.call("listwalletdir") == {"wallets": []}
+
+
 def test_of_two_new_passphrases_at_once_one_is_refused(lab: Running) -> None:
     lab.call("createwallet", "w")
     lab.call("encryptwallet", "old")
