@@ -33,7 +33,7 @@ from btcnode.storage.fault_note import FaultNote
 from btcnode.storage.layout import STACKS_FILE
 from btcnode.storage.locking import DirectoryLock
 
-GC_THRESHOLDS = (20_000, 20, 50)  # a mempool is a million objects without cycles: looking for some costs a tenth
+GC_THRESHOLDS = (20_000, 4, 250)  # a mempool is a million objects without cycles: rarely looked at, few at a time
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
