@@ -47,7 +47,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
         *("--blocks", "1", "--txs", "20", "--workers", "1,2", "--large", "1", "--part", "1"),
         *("--cache", "CACHE", "--plot", "CACHE/workers.svg", "--json", "CACHE/data.json"),
     ),
-    "dashboard": ("--viewers", "2", "--runs", "1", "--blocks", "1", "--txs", "20"),
+    "dashboard": ("--viewers", "2", "--runs", "1", "--blocks", "1", "--txs", "20", "--loose", "60"),
     "dos": ("--scale", "0.01"),
     "eviction": ("--traces", "market", "--hours", "0.5"),
     "headers": ("--headers", "2000", "--flood", "100"),
