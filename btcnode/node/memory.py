@@ -45,6 +45,7 @@ class MemoryBudget:
             workers=worker_count(settings.storage.par),
             dbcache=settings.storage.dbcache_bytes,
             mempool=settings.mempool.maxmempool_bytes,
+            keeps_coins=not settings.storage.utreexocsn,
         )
 
     def _left(self, own: int) -> tuple[int, MemoryGroup] | None:

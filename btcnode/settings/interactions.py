@@ -9,12 +9,14 @@ from btcnode.settings.groups.storage import MIN_PRUNE_MIB
 from btcnode.settings.sources import Sources, as_text
 
 BLOCKSONLY_MEMPOOL_MB = 5
+COMPACT_MIB = 230  # memory of a node that keeps no coins
 
 
 def soften(sources: Sources) -> None:
     """Set what follows from the options (Core's InitParameterInteraction); every step depends on those before."""
     if sources.flag("utreexo-csn", False):
-        _set(sources, "-utreexo-csn=1", prune=MIN_PRUNE_MIB, blocksonly=True, persistmempool=False)
+        small = {"prune": MIN_PRUNE_MIB, "maxmemory": COMPACT_MIB}
+        _set(sources, "-utreexo-csn=1", **small, blocksonly=True, persistmempool=False)
     connect, blocks_only = sources.many("connect"), sources.flag("blocksonly", False)
     for name in ("bind", "whitebind"):
         if sources.many(name):

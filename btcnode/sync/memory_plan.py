@@ -37,6 +37,7 @@ class Wishes(NamedTuple):
     workers: int  # processes beside the node's own
     dbcache: int
     mempool: int
+    keeps_coins: bool = True  # False: blocks connect by proofs, and nothing is flushed or merged
 
 
 class MemoryPlan(NamedTuple):
@@ -60,7 +61,8 @@ def least(wishes: Wishes) -> int:
 
 
 def _fixed(wishes: Wishes) -> int:
-    return PROCESS + HEADER * wishes.headers + MERGE + WRITER + FLUSH + LARGE_BLOCK
+    flushing = MERGE + WRITER + FLUSH if wishes.keeps_coins else 0
+    return PROCESS + HEADER * wishes.headers + flushing + LARGE_BLOCK
 
 
 def plan(limit: int, wishes: Wishes) -> MemoryPlan:

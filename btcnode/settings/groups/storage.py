@@ -14,7 +14,7 @@ from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import INT32_MAX, MIB, Flag, HexNumber, Number, Parsed, PathName, Several
 
 MIN_DBCACHE_MIB = 4
-MIN_MEMORY_MIB = 256  # the interpreter, two workers, the smallest caches and one block on its way
+MIN_MEMORY_MIB = 160  # the interpreter, a worker, the smallest caches and one block on its way, without coins
 MIN_PRUNE_MIB = 550
 MAX_CHECK_LEVEL = 4
 _HASH = re.compile("[0-9a-fA-F]{64}")

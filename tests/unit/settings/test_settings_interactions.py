@@ -37,14 +37,17 @@ FOLLOWS = [
     ({"onlynet": "onion"}, "dnsseed", False),
     ({"onlynet": ["onion", "ipv6"]}, "dnsseed", True),
     ({"onlynet": "IPv4"}, "dnsseed", True),
+    ({"utreexo_csn": True}, "maxmemory_bytes", 230 << 20),
+    ({"utreexo_csn": True, "maxmemory": 900}, "maxmemory_bytes", 900 << 20),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("options", "name", "value"), FOLLOWS, ids=str)
-def test_what_follows(options: dict[str, Any], name: str, value: bool) -> None:
+def test_what_follows(options: dict[str, Any], name: str, value: bool | int) -> None:
     settings = settings_of(**options)
-    group = settings.connections if hasattr(settings.connections, name) else settings.proxies
-    assert getattr(group, name) is value
+    groups = (settings.connections, settings.proxies, settings.storage)
+    found = [getattr(group, name) for group in groups if hasattr(group, name)]
+    assert found == [value]
 
 
 @pytest.mark.parametrize(

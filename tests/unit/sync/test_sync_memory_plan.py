@@ -20,6 +20,7 @@ from btcnode.sync.memory_plan import (
     plan,
 )
 
+FLUSHING = MERGE + WRITER + FLUSH
 USUAL = Wishes(headers=300, peers=125, workers=1, dbcache=450 * MIB, mempool=300_000_000)
 WISHES = st.builds(
     Wishes,
@@ -28,13 +29,14 @@ WISHES = st.builds(
     workers=st.integers(0, 63),
     dbcache=st.integers(4 * MIB, 1 << 44),
     mempool=st.integers(0, 1 << 44),
+    keeps_coins=st.booleans(),
 )
 
 
 @given(WISHES, st.integers(0, 1 << 36))
 def test_what_may_come_at_once_fits_beside_the_coins(wishes: Wishes, extra: int) -> None:
     share = plan(least(wishes) + extra, wishes)
-    at_once = PROCESS + 190 * wishes.headers + MERGE + WRITER + FLUSH + LARGE_BLOCK + share.workers * WORKER
+    at_once = PROCESS + 190 * wishes.headers + FLUSHING * wishes.keeps_coins + LARGE_BLOCK + share.workers * WORKER
     at_once += QUEUE_FACTOR * share.queue + share.held + share.answers + share.lately
     assert at_once + share.coins <= share.limit
     # connections and a full mempool fit too, when the coins give way
@@ -59,6 +61,11 @@ def test_usual_options_in_usual_memory_are_not_cut() -> None:
 def test_a_small_container_is_enough_for_a_node_and_mainnet_needs_more() -> None:
     assert least(USUAL) < 0.85 * 400 * MIB
     assert least(USUAL._replace(headers=960_000)) > least(USUAL) + 170 * MIB
+
+
+def test_a_node_without_coins_at_mainnets_height_fits_where_one_with_coins_does_not() -> None:
+    mainnet = Wishes(headers=960_000, peers=10, workers=0, dbcache=4 * MIB, mempool=5_000_000)
+    assert least(mainnet) - least(mainnet._replace(keeps_coins=False)) == FLUSHING
 
 
 def test_below_the_least_everybody_has_his_minimum() -> None:
