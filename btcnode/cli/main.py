@@ -19,7 +19,7 @@ from btcnode.networks.names import FLAGS, NAMES
 from btcnode.observe.stdio import run_program
 from btcnode.settings.declaration import Option
 from btcnode.settings.doors import from_keywords
-from btcnode.settings.kinds import as_flag
+from btcnode.settings.kinds import absolute, as_flag
 from btcnode.settings.settings import Settings
 from btcnode.settings.table import GROUPS, OPTIONS, grouped
 
@@ -197,7 +197,7 @@ def make_hints(
     **options: Any,
 ) -> None:
     """Write hints for the SwiftSync of other nodes, from a node that runs or the directory of one that does not."""
-    settings, place = from_keywords(options).settings, str(Path(path).absolute())
+    settings, place = from_keywords(options).settings, str(absolute("path", path))
     if _is_running(settings):
         with _running_node(settings, own_port=options.get("rpcport") is not None, timeout=None) as client:
             written = client.call("dumphints", place, height)
@@ -329,7 +329,7 @@ def export(
     """Write the chain as tables (Parquet) from a node's block files, while it runs or not (docs/data.md)."""
     from btcnode.data.command import Cluster, ExportWish, export_command
 
-    settings = from_keywords(options).settings
+    settings, out = from_keywords(options).settings, absolute("out", str(out))
     follow_s = poll if follow else None
     wish = ExportWish(
         blocks or settings.blocks_dir, settings.params, out, first, last, tables, with_prevouts, partition, follow_s

@@ -267,8 +267,12 @@ class PathName(Kind):
 
 
 def absolute(flag: str, text: str) -> Path:
-    """The path from the root, symbolic links left as they are; raises ConfigError."""
-    return Path(os.path.abspath(read_path(flag, text)))  # noqa: PTH100 (resolve() would follow the links)
+    """The path from the root, symbolic links left as they are; raises ConfigError, also where nobody can say."""
+    path = read_path(flag, text)
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow the links)
+    except FileNotFoundError:
+        raise ConfigError(f"The current working directory, from which '{text}' counts, is gone") from None
 
 
 class Folder(PathName):

@@ -214,6 +214,23 @@ def test_datadir_that_is_a_file(tmp_path: Path) -> None:
     assert done.stderr.startswith("Error: ")
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["start", "--datadir", "x"], ["stop", "--datadir", "x"], ["hints", "make", "x"], ["export", "--out", "x"],
+    ],
+)  # fmt: skip
+def test_a_working_directory_that_is_gone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.run([*argv, "-regtest", *([] if "--datadir" in argv else [f"-datadir={tmp_path}"])]) == 1
+    assert lines(capsys)[1] == ["Error: The current working directory, from which 'x' counts, is gone"]
+
+
 def test_a_data_directory_that_cannot_be_made_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"Cannot make the data directory .*: Not a directory\. Choose another"):
