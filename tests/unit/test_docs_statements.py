@@ -250,3 +250,8 @@ def test_commands_are_understood(page: str, line: str) -> None:
     else:
         names = [word[2:] for word in words if word.startswith("--")]
         assert all(name in OPTIONS or name in ("network", "help", "help-all") for name in names)
+
+
+def test_methods_that_no_bitcoind_has_are_named() -> None:
+    page = (ROOT / "docs/differences.md").read_text()
+    assert [method.name for method in every_method() if method.own and f"`{method.name}`" not in page] == []
