@@ -27,6 +27,7 @@ from btcnode.wallet.spending.sign import prepare_signing
 from btcnode.wallet.wallet import Wallet
 
 FEW_COINS = 20  # up to here choosing takes a few milliseconds
+FEW_RECIPIENTS = 100  # each takes some 20 us
 FEW_INPUTS = 5  # signing one takes some 200 us
 CHAIN_TOO_LONG = "too many unconfirmed transactions in cluster"
 
@@ -93,7 +94,7 @@ async def create_transaction(
     random, options = SystemRandom(), wallet.options
     plan = await in_turns(make_plan(wallet, surroundings(node, wallet), recipients, control, random))
     try:
-        many = len(plan.available) > FEW_COINS
+        many = len(plan.available) > FEW_COINS or len(recipients) > FEW_RECIPIENTS
         built = await beside_if(
             many,
             lambda: build(

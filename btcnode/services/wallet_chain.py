@@ -255,7 +255,7 @@ class ChainFollower:
         wallet.lag = wallet.options.keypool // LAG_PART
         ledger.block_connected(block_hash, event.height, txs, wallet.now())
         wallet.lag = 0
-        if found and wallet.lacks_addresses and wallet not in self._refilling:
+        if wallet.short and wallet not in self._refilling:
             self._refilling.add(wallet)
             self._tasks.run(self._refill(wallet))
         if len(wallet.journal) or not event.height % BEST_BLOCK_EVERY:
@@ -265,7 +265,9 @@ class ChainFollower:
     async def _refill(self, wallet: Wallet) -> None:
         """Derive addresses for those that a block has paid to: one takes as long as entering what it got."""
         try:
-            await self._keys.top_up(wallet)
+            while wallet.short:
+                some, wallet.short = list(wallet.short.values()), {}
+                await self._keys.top_up(wallet, only=some)
             self._disk.save_soon(wallet)
         except StorageError as error:  # it is tried again with the next change
             log.error("%s", error)

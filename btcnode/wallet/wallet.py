@@ -142,6 +142,7 @@ class Wallet:
         self.scan = Scan()
         self.relocking = Relocking()
         self.nonces = SecretNonces(urandom)  # of MuSig2, until they are used
+        self.short: dict[bytes, DescriptorKeys] = {}  # by id, those that were paid to and lack addresses since
         self.lag = 0  # addresses that may be missing for a moment: who follows the chain has them derived in a thread
         self.turn = asyncio.Lock()  # of whoever makes transactions or imports, over what it waits for
         self._node = node
@@ -190,8 +191,11 @@ class Wallet:
             script = keys.script_at(number)
             if internal is False and script is not None and self.book.find(script) is None:
                 self.book.set(script, "", RECEIVE)
-        if len(keys.missing(self.options.keypool)) > self.lag:
+        missing = len(keys.missing(self.options.keypool))
+        if missing > self.lag:
             self.top_up(keys)
+        elif missing:
+            self.short[keys.id] = keys
 
     def spending(self, tx: Tx) -> None:
         """With the flag avoid_reuse remember which addresses were spent from."""
@@ -379,11 +383,6 @@ class Wallet:
     def is_change(self, script: bytes) -> bool:
         """Whether an output is taken for change: it is the wallet's, and nobody was given its address."""
         return script in self.scripts and (self.address(script) is None or self.book.find(script) is None)
-
-    @property
-    def lacks_addresses(self) -> bool:
-        """Whether fewer are derived ahead of their use than there should be (``lag``)."""
-        return any(keys.missing(self.options.keypool) for keys in self.active_keys())
 
     def pool_sizes(self) -> tuple[int, int]:
         """Addresses derived and not given out: to be paid to, and for change."""

@@ -360,14 +360,12 @@ async def listaddressgroupings(
 
     wallet = the_wallet(node)
     amounts = await in_turns(address_amounts(wallet))
-    result: list[list[list[Any]]] = []
-    for group in await in_turns(address_groups(wallet)):
-        rows: list[list[Any]] = []
-        async for script in each_in_turn(group):
-            row: list[Any] = [wallet.address(script), amount(amounts.get(script, 0))]
-            entry = wallet.book.find(script)
-            rows.append([*row, entry.label] if entry is not None else row)
-        result.append(rows)
+    groups = await in_turns(address_groups(wallet))
+    result: list[list[list[Any]]] = [[] for _ in groups]
+    async for number, script in each_in_turn((n, script) for n, group in enumerate(groups) for script in group):
+        row: list[Any] = [wallet.address(script), amount(amounts.get(script, 0))]
+        entry = wallet.book.find(script)
+        result[number].append([*row, entry.label] if entry is not None else row)
     return cast("list[list[AddressAmount]]", result)
 
 

@@ -398,11 +398,11 @@ class HdKeysOptions(TypedDict):
 def gethdkeys(node: NodeParts, options: Annotated[Lenient[HdKeysOptions], BY_NAME] = NOTHING) -> list[HdKey]:
     """The extended keys of the wallet, and the descriptors that use them."""
     wallet, given = the_wallet(node), options.read()
-    private = given["private"]
+    active_only, private = given["active_only"], given["private"]
     if private:
         check_unlocked(wallet)
     uses: dict[ExtendedKey, set[tuple[str, bool]]] = {}
-    for keys in wallet.active_keys() if given["active_only"] else wallet.descriptors.values():
+    for keys in wallet.active_keys() if active_only else wallet.descriptors.values():
         for key in keys.descriptor.extended_keys():
             use = (wallet.descriptor_text(keys), wallet.is_active(keys))
             uses.setdefault(key.root, set()).add(use)

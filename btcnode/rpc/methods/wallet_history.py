@@ -458,7 +458,7 @@ async def removeprunedfunds(node: NodeParts, txid: Annotated[Hex, "Its id"]) -> 
     wallet = the_wallet(node)
     found = parse_hash(txid, "txid")
     if found not in wallet.ledger.transactions:
-        raise RpcError(RpcCode.WALLET_ERROR, f"Transaction {txid} does not belong to this wallet")
+        raise RpcError(RpcCode.WALLET_ERROR, f"Transaction {to_display(found)} does not belong to this wallet")
     wallet.ledger.remove([found])
     with wallet_errors():
         await wallets_of(node).disk.save(wallet)

@@ -23,6 +23,7 @@ from btcnode.rpc.declare import (
 )
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items, Lenient
+from btcnode.rpc.room import aside
 from btcnode.rpc.spending.declared import (
     AddsInputsUnlessNamed,
     ChangeAddress,
@@ -128,7 +129,8 @@ async def sendmany(
     notes = {"comment": comment} if comment else {}
     control = CoinControl(replaceable=replaceable)
     options.set_fee(node, control, conf_target, estimate_mode, fee_rate)
-    recipients = sending.payments(node, amounts, None if subtractfeefrom is None else list(subtractfeefrom))
+    payers = None if subtractfeefrom is None else list(subtractfeefrom)
+    recipients = await aside(lambda: sending.payments(node, amounts, payers))
     created = await sending.send_money(node, wallet, recipients, control, notes)
     txid = to_display(created.tx.txid)
     return {"txid": txid, "fee_reason": created.reason.value} if verbose else txid

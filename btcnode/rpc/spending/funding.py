@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from btcnode.descriptors import psbt_roles
@@ -15,6 +16,7 @@ from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount, type_name
 from btcnode.rpc.methods.psbt_decode import parse_psbt
 from btcnode.rpc.methods.rawtransactions import SignedTx, signed_json
+from btcnode.rpc.room import aside
 from btcnode.rpc.spending.options import Raw, fee_payers, flag, invalid, recipients_of, with_input_weights
 from btcnode.rpc.spending.sending import fill_psbt, fund, payments
 from btcnode.rpc.transactions import (
@@ -35,7 +37,7 @@ from btcnode.wallet.wallet import Wallet
 
 async def fund_raw(node: NodeParts, wallet: Wallet, text: str, options: Any, witness: bool | None) -> dict[str, Any]:
     """What ``fundrawtransaction`` answers; raises RpcError."""
-    tx = decode_transaction(text, witness=witness)
+    tx = await aside(lambda: decode_transaction(text, witness=witness))
     raw: Raw = options if type_name(options) == "object" else {}
     if options is not None and type_name(options) not in ("object", "bool"):
         raise RpcError(RpcCode.TYPE_ERROR, f"JSON value of type {type_name(options)} is not of expected type object")
@@ -60,11 +62,11 @@ async def create_funded_psbt(
     version: int,
 ) -> dict[str, Any]:
     """What ``walletcreatefundedpsbt`` answers; raises RpcError."""
-    replaceable = wallet.options.walletrbf
+    given, replaceable = options, wallet.options.walletrbf
     if options.get("replaceable") is not None:
         replaceable = flag(options, "replaceable", True)
-    tx = construct_transaction(inputs, outputs, lock_time, replaceable, version, node.params)
-    recipients = payments(node, outputs, options.get("subtractFeeFromOutputs"))
+    tx = await aside(lambda: construct_transaction(inputs, outputs, lock_time, replaceable, version, node.params))
+    recipients = await aside(lambda: payments(node, outputs, given.get("subtractFeeFromOutputs")))
     control = CoinControl(version=version, others_allowed=not tx.prevouts)
     options = with_input_weights(inputs, options)
     async with wallet.turn:
@@ -72,7 +74,8 @@ async def create_funded_psbt(
         psbt = Psbt.of(created.tx)
         await fill_psbt(node, wallet, psbt, None, sign=False, origins=origins)
     place = -1 if created.change_place is None else created.change_place
-    return {"psbt": encode_psbt(psbt), "fee": amount(created.fee), "changepos": place}
+    text = await aside(lambda: encode_psbt(psbt))
+    return {"psbt": text, "fee": amount(created.fee), "changepos": place}
 
 
 def _without_outputs(tx: Tx) -> Tx:
@@ -90,11 +93,15 @@ async def process_psbt(
     finalize: bool,
 ) -> dict[str, Any]:
     """What ``walletprocesspsbt`` answers; raises RpcError."""
-    psbt = parse_psbt(text)
+    psbt = await aside(lambda: parse_psbt(text))
     hash_type = parse_sighash(sighash)
     if sign:
         check_unlocked(wallet)
     complete = await fill_psbt(node, wallet, psbt, hash_type, sign=sign, origins=origins, finalize=finalize)
+    return await aside(lambda: _processed(psbt, complete=complete))
+
+
+def _processed(psbt: Psbt, *, complete: bool) -> dict[str, Any]:
     result: dict[str, Any] = {"psbt": encode_psbt(psbt), "complete": complete}
     if complete:
         copy = deepcopy(psbt)
@@ -105,7 +112,7 @@ async def process_psbt(
 
 async def sign_raw(node: NodeParts, wallet: Wallet, text: str, prevtxs: Any, sighash: str | None) -> SignedTx:
     """What ``signrawtransactionwithwallet`` answers; raises RpcError."""
-    tx = decode_transaction(text, witness=None, error=NO_INPUT_HINT)
+    tx = await aside(lambda: decode_transaction(text, witness=None, error=NO_INPUT_HINT))
     check_unlocked(wallet)
     txouts = await find_txouts(node, tx.prevouts)
     parse_prevouts(prevtxs or [], None, txouts)
@@ -122,7 +129,7 @@ async def simulate(node: NodeParts, wallet: Wallet, texts: Sequence[str]) -> dic
     """What ``simulaterawtransaction`` answers; raises RpcError."""
     change, made, spent, ledger = 0, dict[bytes, int](), set[bytes](), wallet.ledger
     for text in texts:
-        tx = decode_transaction(text, error="Transaction hex string decoding failure.")
+        tx = await aside(partial(decode_transaction, text, error="Transaction hex string decoding failure."))
         known = await find_txouts(node, tx.prevouts)
         for prevout in tx.prevouts:
             if prevout in spent:

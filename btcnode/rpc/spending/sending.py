@@ -22,6 +22,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import type_name
+from btcnode.rpc.room import aside
 from btcnode.rpc.shapes import whole_number
 from btcnode.rpc.spending.options import (
     TRUC_MAX_WEIGHT,
@@ -112,10 +113,12 @@ async def send(
     options = with_fee_options(given, *fees)
     check_outdated(options)
     replaceable = flag(options, "replaceable", wallet.options.walletrbf)
-    recipients = payments(node, outputs, options.get("subtract_fee_from_outputs"))
+    recipients = await aside(lambda: payments(node, outputs, options.get("subtract_fee_from_outputs")))
     control = CoinControl(version=version)
-    tx = construct_transaction(
-        options.get("inputs"), outputs, options.get("locktime"), replaceable, version, node.params
+    tx = await aside(
+        lambda: construct_transaction(
+            options.get("inputs"), outputs, options.get("locktime"), replaceable, version, node.params
+        )
     )
     control.others_allowed = not tx.prevouts
     if "max_tx_weight" in options:
@@ -164,12 +167,12 @@ async def _finish(node: NodeParts, wallet: Wallet, options: Raw, tx: Tx, chosen:
     psbt = Psbt.of(Tx(tx.version, tx.prevouts, [b""] * len(tx.prevouts), tx.sequences, tx.txouts, None, lock_time))
     await fill_psbt(node, wallet, psbt, None, sign=False, origins=True)
     await fill_psbt(node, wallet, psbt, None, sign=True, origins=False)
-    complete = psbt_roles.finalize(psbt)
+    complete = await beside_if(len(psbt.inputs) > FEW_INPUTS, lambda: psbt_roles.finalize(psbt))
     wants_psbt = flag(options, "psbt", False)
     keep = flag(options, "add_to_wallet", True)
     result: dict[str, Any] = {}
     if wants_psbt or not complete or not keep:
-        result["psbt"] = encode_psbt(psbt)
+        result["psbt"] = await aside(lambda: encode_psbt(psbt))
     if complete:
         signed = psbt_roles.extract(psbt)
         result["txid"] = to_display(signed.txid)
@@ -273,8 +276,10 @@ async def send_all(
     replaceable = flag(options, "replaceable", wallet.options.walletrbf)
     async with wallet.turn:
         rate = _rate(node, wallet, control)
-        tx = construct_transaction(
-            options.get("inputs"), wanted.pairs, options.get("locktime"), replaceable, control.version, node.params
+        tx = await aside(
+            lambda: construct_transaction(
+                options.get("inputs"), wanted.pairs, options.get("locktime"), replaceable, control.version, node.params
+            )
         )
         sizer = Sizer(wallet)
         tx, total = await _with_inputs(node, wallet, tx, options, control, rate, sizer, replaceable=replaceable)

@@ -218,7 +218,9 @@ def make_plan(
     if not MIN_WEIGHT <= max_weight <= MAX_STANDARD_TX_WEIGHT:
         raise WalletError(f"Maximum transaction weight must be between {MIN_WEIGHT} and {MAX_STANDARD_TX_WEIGHT}")
     dust = OutputPolicy(node.pool.options)
-    for recipient in recipients:
+    for number, recipient in enumerate(recipients):
+        if number % STEP == STEP - 1:
+            yield
         if recipient.amount < dust.dust_limit(make_txout(recipient.amount, recipient.script)):
             raise WalletError("Transaction amount too small")
     script, reserved, no_change = control.change_script, None, ""

@@ -396,6 +396,25 @@ def test_a_passphrase_that_could_not_be_written_is_not_the_wallets(
     assert lab.call("walletpassphrase", "new", 9) is None
 
 
+def test_only_who_was_paid_gets_new_addresses(lab: Running) -> None:
+    lab.call("createwallet", "w")
+    lab.call("getnewaddress", "", "legacy")
+    lab.call("generatetoaddress", 1, lab.call("getnewaddress", "", "bech32"))
+    wallets = lab.parts.wallets
+    assert wallets is not None
+    lab.until(lambda: not wallets.loaded["w"].short)
+    assert lab.call("getwalletinfo")["keypoolsize"] == 11  # as bitcoind's: of the legacy one two are left
+
+
+def test_locked_wallets_judge_types_first(lab: Running) -> None:
+    lab.call("createwallet", "w", False, False, "pass")
+    wrong = error(-3, "JSON value of type number is not of expected type bool")
+    assert lab.call("gethdkeys", {"active_only": 1, "private": True}) == wrong
+    assert lab.call("removeprunedfunds", "AA" * 32) == error(
+        -4, f"Transaction {'aa' * 32} does not belong to this wallet"
+    )
+
+
 def test_no_backup_is_read_that_has_no_end(lab: Running) -> None:
     assert lab.call("restorewallet", "r", "/dev/zero") == error(-4, "Backup file '/dev/zero' is no file")
     assert lab.call("listwalletdir") == {"wallets": []}
