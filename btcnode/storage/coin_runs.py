@@ -8,6 +8,7 @@ and goes at the next opening. So a reader who holds the runs of one manifest has
 from __future__ import annotations
 
 import logging
+import mmap
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -157,6 +158,11 @@ class CoinRuns:
     def size(self) -> int:
         """Bytes on disk."""
         return sum(run.size for run in self._runs)
+
+    @property
+    def coin_bytes(self) -> int:
+        """Bytes on disk without the two pages that each file begins with: what coins take, however many runs."""
+        return self.size - len(self._runs) * 2 * mmap.PAGESIZE
 
     # -- writing -------------------------------------------------------------------------------------------------
 

@@ -179,7 +179,7 @@ class CoinsDb:
         ``progress`` is called with the number of coins after each chunk; what it raises ends the work. Raises
         CorruptionError when an amount makes no sense.
         """
-        disk_size = self._coin_runs.size
+        disk_size = self._coin_runs.coin_bytes
         tally = _Tally()
         digest = sha256()
         muhash = MuHash(processes=processes) if hash_type == "muhash" else None

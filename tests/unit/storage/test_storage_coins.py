@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import mmap
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -69,6 +71,14 @@ def test_one_transaction_with_thousands_of_outputs(tmp_path: Path) -> None:
     ]
     assert db.utxo_stats().transactions == 3
     database.close()
+
+
+def test_the_size_on_disk_is_that_of_the_coins_however_many_files_there_are(tmp_path: Path) -> None:
+    with contextlib.closing(Database.open(tmp_path)) as database:
+        for n in (1, 2):
+            database.commit(coins_put={bytes([n]) * 36: make_coin(1, False, n, b"")})
+        files = [path.stat().st_size for path in tmp_path.rglob("coins/*.mdb")]
+        assert CoinsDb(database).utxo_stats("none").disk_size == sum(files) - 2 * mmap.PAGESIZE * len(files) > 0
 
 
 def test_stats_are_those_of_a_plain_count(stored: tuple[dict[bytes, bytes], CoinsDb]) -> None:
