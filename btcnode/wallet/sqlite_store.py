@@ -137,6 +137,15 @@ def _code(error: Exception) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
 
 
+def _why_not_written(path: Path) -> str:
+    """What the system says against writing a file that nobody has open here, "" for nothing: SQLite does not tell."""
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except OSError as error:
+        return error.strerror or ""
+    return ""
+
+
 def row_sum(table: str, values: Sequence[Any]) -> int:
     """CRC-32 of a row and of the table where it lies."""
     parts = [table.encode()]
@@ -252,7 +261,7 @@ class WalletStore:
                 db.close()
             if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise WalletError(IN_USE) from None
-            text = f"SQLiteDatabase: Failed to open database: {path}: {error}"
+            text = f"SQLiteDatabase: Failed to open database: {path}: {_why_not_written(path) or error}"
             damaged = _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
             raise WalletError(f"{text}. {DAMAGED}" if damaged else text) from None
         return cls(path, db)

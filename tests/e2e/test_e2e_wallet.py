@@ -103,6 +103,14 @@ def test_a_full_disk_loses_nothing_of_a_wallet(small_disk: Path, tmp_path: Path)
         assert node.rpc("sendtoaddress", OTHER, 1) in node.rpc("getrawmempool")
         node.rpc("backupwallet", str(backup))
         node.rpc("restorewallet", "r", str(backup))
+        for name in ("w", "r"):
+            node.rpc("unloadwallet", name)
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        for call in (("loadwallet", "w"), ("createwallet", "x"), ("restorewallet", "x", str(backup))):
+            with pytest.raises(RpcFailure, match="Read-only file system"):
+                node.rpc(*call)
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        node.rpc("loadwallet", "w")
         assert "Traceback" not in node.output()
         assert node.stop() == 0
 

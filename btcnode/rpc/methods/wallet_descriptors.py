@@ -206,9 +206,11 @@ async def _take_in(node: NodeParts, wallet: Wallet, given: ImportRequest, stamp:
     text, active, label = given["desc"], given["active"], label_from(given.get("label"))
     secrets = SigningProvider()
     found = parsed(text, node.params, secrets, need_checksum=True)
-    if "internal" in given and len(found) > 1:
-        why = "Cannot have multipath descriptor while also specifying 'internal'"
-        raise _refused(why, RpcCode.INVALID_ADDRESS_OR_KEY)
+    if "internal" in given:
+        if len(found) > 1:
+            why = "Cannot have multipath descriptor while also specifying 'internal'"
+            raise _refused(why, RpcCode.INVALID_ADDRESS_OR_KEY)
+        _ = given["internal"]  # its type is judged here
     positions = _positions(wallet, found[0], given, warnings)
     _check_request(found, given, active=active)
     if wallet.has(WalletFlag.DISABLE_PRIVATE_KEYS) and secrets.secrets:

@@ -527,6 +527,9 @@ def test_a_wrong_type_ends_an_import(lab: Running) -> None:
     wrong = error(-3, "JSON value of type number is not of expected type string")
     assert lab.call("importdescriptors", [{"desc": 1, "timestamp": "now"}]) == wrong
     every_junk: tuple[Any, ...] = (1, None, "x", [])
+    wrong = error(-3, "JSON value of type number is not of expected type bool")
+    request = {"desc": "raw(51)#8lvh9jxk", "timestamp": "now", "range": 1, "internal": 1}
+    assert lab.call("importdescriptors", [request]) == wrong
     no_time = error(-3, "Missing required timestamp field for key")
     assert [lab.call("importdescriptors", [junk]) for junk in every_junk] == [no_time] * 4
     assert lab.call("restorewallet", "r", "") == error(-8, "Backup file does not exist")
