@@ -313,6 +313,15 @@ class Mempool:
         """All chunks, best first: the order of mining. The pool may not change meanwhile."""
         return iter(self._index)
 
+    def best_chunks(self, count: int) -> list[Chunk]:
+        """At most so many chunks, the best first."""
+        return list(islice(self._index, count))
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks there are."""
+        return len(self._index)
+
     def chunks_between(self, start: int, stop: int) -> list[Chunk]:
         """Chunks by their places, the best first; between two calls the pool may change."""
         return self._index.between(start, stop)

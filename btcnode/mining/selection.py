@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 
 from btcnode.consensus.locks import is_final
-from btcnode.mempool.entry import MempoolEntry
-from btcnode.mempool.pool import Mempool
+from btcnode.mempool.entry import Chunk, MempoolEntry
 from btcnode.record import record, struct
 
 MAX_BLOCK_WEIGHT = 4_000_000
@@ -39,16 +38,17 @@ class Selection:
     sigops: int = 0
 
 
-def select(pool: Mempool, height: int, median_time: int, limits: BlockLimits | None = None) -> Selection:
+def select(chunks: Iterable[Chunk], height: int, median_time: int, limits: BlockLimits | None = None) -> Selection:
     """Fill a block of ``height`` whose parent has this median time past (Core's ``addChunks``).
 
-    A chunk that does not fit, or is not final yet, is left out together with the rest of its cluster.
+    ``chunks`` are those of the mempool, best first; no more of them are taken than are looked at. A chunk that does not
+    fit, or is not final yet, is left out together with the rest of its cluster.
     """
     limits = limits if limits is not None else BlockLimits()
     chosen = Selection(weight=limits.reserved_weight, sigops=limits.reserved_sigops)
     skipped: set[int] = set()
     failures = 0
-    for chunk in pool.chunks():
+    for chunk in chunks:
         vsize = (chunk.size + 3) // 4  # whole, as Core compares here
         if chunk.fee * 1000 < limits.min_feerate * vsize:
             break

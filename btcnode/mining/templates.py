@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Annotated, TypedDict
 
@@ -11,6 +12,7 @@ from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.headers import check_version
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.descriptors.provider import SigningProvider
+from btcnode.mempool.entry import Chunk
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.assembler import coinbase_transaction
 from btcnode.mining.selection import BlockLimits, Selection, select
@@ -20,9 +22,11 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.tx import Tx
 from btcnode.primitives.units import Unit
-from btcnode.record import struct
+from btcnode.record import record, struct
 
 REFRESH_SECONDS = 5  # a changed mempool alone is no reason for a new template more often (Core's rule)
+MOST_CHUNKS = 20_000  # that are taken at once, a millisecond or two: more than a block holds
+FEW_CHUNKS = 500  # of which a block is chosen and made in a few milliseconds
 _ANYONE = b"\x51"
 
 log = logging.getLogger("btcnode.mining")
@@ -50,8 +54,75 @@ class Template:
     time: int
     chosen: Selection
     value: int  # subsidy and fees, satoshi
-    commitment: bytes  # script_pubkey of the witness commitment's output
+    coinbase: Tx  # without what it pays
     transactions: list[TemplateTx] = field(default_factory=list)
+
+    @property
+    def commitment(self) -> bytes:
+        """The script_pubkey of the witness commitment's output."""
+        return self.coinbase.outputs[1].script_pubkey
+
+
+@record
+class Choice:
+    """What a block is chosen from: the best chunks of a moment, ``whole`` if those are all. ``make`` on any thread."""
+
+    chunks: Sequence[Chunk]
+    whole: bool
+    height: int
+    median_time: int
+    limits: BlockLimits
+
+    @property
+    def is_large(self) -> bool:
+        """Whether making it takes more than a few milliseconds."""
+        return len(self.chunks) > FEW_CHUNKS
+
+    def make(self) -> Selection | None:
+        """What the block takes; None when it takes more chunks to say."""
+        left = iter(self.chunks)
+        chosen = select(left, self.height, self.median_time, self.limits)
+        return chosen if self.whole or next(left, None) is not None else None
+
+
+@record
+class Draft:
+    """What a template is made of. ``make`` on any thread."""
+
+    choice: Choice
+    params: NetworkParams
+    tip: int
+    version: int
+    time: int
+
+    def make(self) -> Template | None:
+        """The template; None when it takes more chunks to say what is in it."""
+        chosen = self.choice.make()
+        return None if chosen is None else self._fill(chosen)
+
+    def _fill(self, chosen: Selection) -> Template:
+        height = self.choice.height
+        segwit = height >= self.params.segwit_height
+        txs = [entry.tx for entry in chosen.entries]
+        coinbase = coinbase_transaction(height, 0, _ANYONE, txs, with_witness=segwit)
+        value = block_subsidy(height, self.params) + chosen.fees
+        template = Template(self.tip, height, self.version, self.time, chosen, value, coinbase)
+        place: dict[bytes, int] = {}
+        for n, entry in enumerate(chosen.entries, 1):
+            depends = [place[txid] for prevout in entry.tx.prevouts if (txid := prevout[:32]) in place]  # as the inputs
+            place[entry.txid] = n
+            template.transactions.append(
+                {
+                    "data": entry.tx.raw.hex(),
+                    "txid": to_display(entry.txid),
+                    "hash": to_display(entry.wtxid),
+                    "depends": depends,
+                    "fee": entry.fee,
+                    "sigops": entry.sigop_cost if segwit else entry.sigop_cost // 4,
+                    "weight": entry.weight,
+                }
+            )
+        return template
 
 
 def log_new_block(coinbase: Tx, chosen: Selection) -> None:
@@ -83,6 +154,7 @@ class TemplateMaker:
         self.version = version
         self.keys = keys if keys is not None else SigningProvider()
         self._last: Template | None = None
+        self.making = asyncio.Lock()  # who makes a template beside the loop has others wait for it
         self.made = 0
         self.last_choice: tuple[int, int] | None = None
         self._on_chosen = on_chosen
@@ -92,57 +164,54 @@ class TemplateMaker:
         """The mempool's version in the last template, 0 before the first."""
         return 0 if self._last is None else self._last.version
 
+    def choice(self, pool: Mempool | None, height: int, median_time: int, most: int = MOST_CHUNKS) -> Choice:
+        """What a block at ``height`` may take from the pool, nothing without one: at most the ``most`` best chunks."""
+        chunks = [] if pool is None else pool.best_chunks(most)
+        return Choice(chunks, pool is None or len(chunks) == pool.chunk_count, height, median_time, self.limits)
+
     def choose(self, pool: Mempool | None, height: int, median_time: int) -> Selection:
         """What a block at ``height`` takes from the pool, nothing without one.
 
         Raises RuleViolation when no block there can have the version that overrides others.
         """
-        if pool is None:
-            chosen = Selection(weight=self.limits.reserved_weight, sigops=self.limits.reserved_sigops)
-        else:
-            chosen = select(pool, height, median_time, self.limits)
+        choice = self.choice(pool, height, median_time, MOST_CHUNKS if pool is None else pool.chunk_count)
+        chosen = choice.make()
+        assert chosen is not None  # it has seen everything
+        self.note(chosen, height)
+        return chosen
+
+    def note(self, chosen: Selection, height: int) -> None:
+        """A choice for a block at ``height`` was made; raises as ``choose`` does."""
         self.last_choice = (chosen.weight, len(chosen.entries))
         self._on_chosen(chosen)
         if self.version is not None:
             check_version(self.version, height, self._params)
-        return chosen
+
+    def draft(self, pool: Mempool, tree: Ancestry, tip: int, now: int, most: int = MOST_CHUNKS) -> Draft | None:
+        """A template for a block on ``tip`` to be made of the ``most`` best chunks, None when the last one will do."""
+        last = self._last
+        fresh = last is not None and (last.version == pool.version or now - last.time <= REFRESH_SECONDS)
+        if last is not None and last.tip == tip and fresh:
+            return None
+        choice = self.choice(pool, tree.height(tip) + 1, tree.median_time_past(tip), most)
+        return Draft(choice, self._params, tip, pool.version, now)
+
+    def keep(self, made: Template) -> None:
+        """Hand this template out from now on; raises as ``choose`` does."""
+        self.note(made.chosen, made.height)
+        log_new_block(made.coinbase, made.chosen)
+        self._last = made
+        self.made += 1
 
     def template(self, pool: Mempool, tree: Ancestry, tip: int, now: int) -> Template:
         """The template for a block on ``tip``: the last one as long as nothing better can be had.
 
         Raises RuleViolation as ``choose`` does.
         """
-        last = self._last
-        fresh = last is not None and (last.version == pool.version or now - last.time <= REFRESH_SECONDS)
-        if last is not None and last.tip == tip and fresh:
-            return last
-        self._last = made = self._make(pool, tree, tip, now)
-        self.made += 1
-        return made
-
-    def _make(self, pool: Mempool, tree: Ancestry, tip: int, now: int) -> Template:
-        height = tree.height(tip) + 1
-        chosen = self.choose(pool, height, tree.median_time_past(tip))
-        txs = [entry.tx for entry in chosen.entries]
-        segwit = height >= self._params.segwit_height
-        coinbase = coinbase_transaction(height, 0, _ANYONE, txs, with_witness=segwit)
-        log_new_block(coinbase, chosen)
-        commitment = coinbase.outputs[1].script_pubkey
-        value = block_subsidy(height, self._params) + chosen.fees
-        template = Template(tip, height, pool.version, now, chosen, value, commitment)
-        place: dict[bytes, int] = {}
-        for n, entry in enumerate(chosen.entries, 1):
-            depends = [place[txid] for prevout in entry.tx.prevouts if (txid := prevout[:32]) in place]  # as the inputs
-            place[entry.txid] = n
-            template.transactions.append(
-                {
-                    "data": entry.tx.raw.hex(),
-                    "txid": to_display(entry.txid),
-                    "hash": to_display(entry.wtxid),
-                    "depends": depends,
-                    "fee": entry.fee,
-                    "sigops": entry.sigop_cost if segwit else entry.sigop_cost // 4,
-                    "weight": entry.weight,
-                }
-            )
-        return template
+        draft = self.draft(pool, tree, tip, now, pool.chunk_count)
+        if draft is not None:
+            made = draft.make()
+            assert made is not None  # it has seen everything
+            self.keep(made)
+        assert self._last is not None
+        return self._last

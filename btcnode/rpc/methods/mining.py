@@ -12,7 +12,7 @@ from btcnode.consensus.pow import bits_to_target, next_bits
 from btcnode.errors import DecodeError, RuleViolation
 from btcnode.mining.assembler import EXTRA_NONCE, NONCES, Candidate, assemble, grind, with_coinbase_witness
 from btcnode.mining.signet import solve_challenge
-from btcnode.mining.templates import log_new_block
+from btcnode.mining.templates import FEW_CHUNKS, log_new_block
 from btcnode.primitives.addresses import script_for_address
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import BlockHash, to_display
@@ -84,12 +84,19 @@ async def _candidate(node: NodeParts, tip: int, script: bytes, given: list[Tx] |
     """A block on ``tip``, without its work; raises RpcError when ``-blockversion`` permits none."""
     maker, tree, now = node.templates, node.chain.tree, node.clock.now()
     pool = node.mempool if given is None else None
+    height = tree.height(tip) + 1
+    choice = maker.choice(pool, height, tree.median_time_past(tip))
+    chosen = await beside(choice.make) if choice.is_large else choice.make()
     with refusing_templates():
-        chosen = maker.choose(pool, tree.height(tip) + 1, tree.median_time_past(tip))
+        if chosen is None:
+            chosen = maker.choose(pool, height, tree.median_time_past(tip))
+        else:
+            maker.note(chosen, height)
     txs = [entry.tx for entry in chosen.entries] if given is None else given
     bits = node.chain.version_bits
     version = bits.block_version(tip) if maker.version is None else maker.version
-    candidate = await aside(
+    assembling = beside if len(txs) > FEW_CHUNKS else aside
+    candidate = await assembling(
         lambda: assemble(
             tree, tip, node.params, bits, now, script, txs, chosen.fees, version=version, extra_nonce=extra_nonce
         )

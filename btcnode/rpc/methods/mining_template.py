@@ -18,11 +18,12 @@ from btcnode.rpc.given import Items, Lenient
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.lookup import parse_hash, parse_hex_or_none, uint256_hex
 from btcnode.rpc.methods.mining import refusing_templates
-from btcnode.rpc.room import aside
+from btcnode.rpc.room import aside, beside
 from btcnode.rpc.transactions import expect
 from btcnode.services.parts import NodeParts
 from btcnode.settings.kinds import leading_number
 
+MOST_DRAFTS = 3  # until a template is made on the loop: the tip was another one each time
 FIRST_WAIT = 60.0  # seconds until a long poll looks at the mempool for the first time, and then again and again
 NEXT_WAIT = 10.0
 MAX_SIGOPS_COST = 80_000
@@ -117,6 +118,7 @@ async def getblocktemplate(
         await _wait(node, request["longpollid"])
     _check_rules(node, rules)
     await node.submissions.at_rest()
+    await _prepare(node)
     return _answer(node, rules)
 
 
@@ -194,6 +196,27 @@ def _signals(node: NodeParts, tip: int, known: set[str], rules: list[str]) -> tu
                 text = f"Support for '{deployment.name}' rule requires explicit client support"
                 raise RpcError(RpcCode.INVALID_PARAMETER, text)
     return version, available
+
+
+async def _prepare(node: NodeParts) -> None:
+    """Have a template of thousands of transactions made beside the loop.
+
+    What then still is to be done on the loop (after a new tip once more, or where even the best chunks of a large pool
+    do not say what is in a block) is little, or rare.
+    """
+    maker, tree = node.templates, node.chain.tree
+    async with maker.making:
+        for _ in range(MOST_DRAFTS):
+            draft = maker.draft(node.mempool, tree, node.chain.tip(), node.clock.now())
+            if draft is None or not draft.choice.is_large:
+                return
+            made = await beside(draft.make)
+            if made is None:
+                return
+            if draft.tip == node.chain.tip():
+                with refusing_templates():
+                    maker.keep(made)
+                return
 
 
 def _answer(node: NodeParts, known: set[str]) -> BlockTemplate:

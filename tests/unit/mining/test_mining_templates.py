@@ -96,6 +96,28 @@ def test_depends_follows_the_inputs() -> None:
     assert [tx["depends"] for tx in template.transactions] == [[], [], [second, first, second]]
 
 
+def test_a_draft_is_of_its_moment_and_says_when_it_has_seen_too_little() -> None:
+    pool, tree = pool_of(1, 4, 2, 3), HeaderTree(REGTEST)
+    maker = TemplateMaker(REGTEST)
+    expected = TemplateMaker(REGTEST).template(pool, tree, 0, 1000)
+    draft, short = maker.draft(pool, tree, 0, 1000), maker.draft(pool, tree, 0, 1000, most=3)
+    assert draft is not None and short is not None
+    assert short.make() is None  # the fourth would fit, too
+    for entry in list(pool):
+        pool.remove([entry], RemovalReason.BLOCK)
+    made = draft.make()
+    assert made is not None and (made.value, made.commitment) == (expected.value, expected.commitment)
+    assert made.transactions == expected.transactions and len(made.transactions) == 4
+    maker.keep(made)
+    assert maker.draft(pool, tree, 0, 1001) is None and maker.template(pool, tree, 0, 1001) is made
+    weight = expected.chosen.entries[0].weight
+    full = TemplateMaker(REGTEST, BlockLimits(max_weight=2000 + weight + 1, reserved_weight=2000))
+    enough = full.draft(pool_of(*range(1, 1500)), tree, 0, 1000, most=1200)
+    assert enough is not None
+    one = enough.make()
+    assert one is not None and len(one.transactions) == 1
+
+
 def maker_of(**options: Any) -> TemplateMaker:
     settings = settings_of(**options)
     return make_template_maker(settings.mining, settings.params)

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from btcnode.errors import DecodeError
+from btcnode.mining.selection import Selection
+from btcnode.mining.templates import Draft, Template
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import make_txout
@@ -420,3 +422,28 @@ def test_a_large_block_is_read_and_judged_while_others_large_answers_are_made(
         finally:
             may_end.set()
         assert made.result() == "made"
+
+
+def test_templates_of_much_are_made_beside_the_loop_and_on_the_tip_of_then(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = running.call("generatetodescriptor", 1, "raw(52)")
+    second = running.call("generateblock", "raw(53)", [], False)
+    monkeypatch.setattr("btcnode.mining.templates.FEW_CHUNKS", -1)
+    threads: list[str] = []
+    tips: list[int] = []
+    fill = Draft._fill
+
+    def noted(draft: Draft, chosen: Selection) -> Template:
+        threads.append(threading.current_thread().name)
+        tips.append(draft.tip)
+        if len(tips) == 1:  # meanwhile there is another tip
+            running.call("submitblock", second["hex"])
+        return fill(draft, chosen)
+
+    monkeypatch.setattr(Draft, "_fill", noted)
+    template = running.call("getblocktemplate", {"rules": ["segwit"]})
+    assert template["height"] == 3 and template["previousblockhash"] == second["hash"] != first[0]
+    assert tips == [1, 2] and all(name.startswith("asyncio_") for name in threads), threads
+    running.call("getblocktemplate", {"rules": ["segwit"]})
+    assert len(tips) == 2 and running.parts.templates.made == 1  # it is kept
