@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator
 
 from sortedcontainers import SortedList
 
+from btcnode.collector import leave_out
 from btcnode.mempool.entry import Chunk, Cluster
+
+LISTS_EVERY = 500  # clusters; a list is split at 2,000 items
 
 
 class DensityIndex:
@@ -22,6 +25,7 @@ class DensityIndex:
 
     def __init__(self) -> None:
         self._items: SortedList[tuple[int, int, bytes, Chunk]] = SortedList()
+        self._added = 0
         self._gone: dict[bytes, Chunk] = {}  # by the last part of the key; still among the items
 
     def __len__(self) -> int:
@@ -39,10 +43,16 @@ class DensityIndex:
         for chunk in cluster.chunks:
             if self._gone and (before := self._gone.pop(chunk.key[2], None)) is not None:
                 self._items.remove((*before.key, before))  # it may have the same key
-            self._items.add((*chunk.key, chunk))
+            item = (*chunk.key, chunk)
+            self._items.add(item)
             for entry in chunk.entries:
                 entry.chunk = chunk
                 entry.cluster = cluster
+            leave_out(item, chunk, chunk.entries)
+        leave_out(cluster, cluster.entries, cluster.chunks)
+        self._added += 1
+        if not self._added % LISTS_EVERY:
+            leave_out(*getattr(self._items, "_lists", ()))  # a thousand items each; where it has such lists
 
     def discard(self, cluster: Cluster) -> None:
         """Take a cluster's chunks out; raises ValueError when they are not here."""

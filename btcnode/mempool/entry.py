@@ -131,6 +131,10 @@ class MempoolEntry:
         self.lock_points = lock_points
         self.memory = memory_of(tx)
 
+    def leave(self) -> None:
+        """It is not in the pool any more: let go of cluster and chunk, which know it, so that no circle is left."""
+        self.cluster, self.chunk = _NO_CLUSTER, _NO_CHUNK
+
     @property
     def modified_fee(self) -> int:
         """The fee with what the operator has added to it (prioritisetransaction), at most ``MAX_AMOUNT``."""
@@ -197,7 +201,20 @@ class Cluster:
         order = linearize(fees, sizes, parents, [entry.txid for entry in entries])
         return cls(tuple([entries[i] for i in order]), chunk_up(order, fees, sizes))
 
+    def leave(self) -> None:
+        """Others are in its place: let go of the chunks, which know it. Of a moment they still are what they were."""
+        self.chunks = []
+
     @property
     def size(self) -> int:
         """Weight units."""
         return sum(entry.size for entry in self.entries)
+
+
+def _nowhere() -> tuple[Cluster, Chunk]:
+    cluster, chunk = Cluster((), ()), Chunk.__new__(Chunk)
+    chunk.cluster, chunk.entries, chunk.fee, chunk.size, chunk.key = cluster, (), 0, 1, (0, 0, b"")
+    return cluster, chunk
+
+
+_NO_CLUSTER, _NO_CHUNK = _nowhere()

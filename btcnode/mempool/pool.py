@@ -15,6 +15,7 @@ from operator import attrgetter
 from struct import Struct
 from typing import NamedTuple
 
+from btcnode.collector import leave_out
 from btcnode.consensus.transactions import format_money
 from btcnode.mempool.density_index import DensityIndex
 from btcnode.mempool.entry import LARGE_TX, Chunk, Cluster, MempoolEntry, RemovalReason
@@ -187,6 +188,9 @@ def _joined_clusters(links: Sequence[Link]) -> list[tuple[list[Cluster], list[Li
 
 class Mempool:
     """All unconfirmed transactions; belongs to the loop thread.
+
+    The garbage collector does not look at what is here: entries, clusters and chunks know each other, and whatever
+    leaves lets go of the others.
 
     ``sequence`` grows with every transaction that comes or goes (Core's mempool sequence): the change that listeners
     hear of is number ``sequence - 1``.
@@ -390,6 +394,7 @@ class Mempool:
             new = _cluster(*_components(old.entries)[0])
             self._index.add(new)
             self._eviction.on_regrouped([old], [new])
+            old.leave()
             self.version += 1
 
     # -- changing ------------------------------------------------------------------------------------------------
@@ -434,6 +439,9 @@ class Mempool:
             self.sequence += 1
             for gone in self._on_removed:
                 gone(entry, reason)
+            entry.leave()
+        for cluster in old:
+            cluster.leave()
         for entry in added:
             self.sequence += 1
             for came in self._on_added:
@@ -445,6 +453,11 @@ class Mempool:
         self._entries[entry.txid] = entry
         self._by_wtxid[entry.wtxid] = entry
         self._spenders.update(dict.fromkeys(entry.tx.prevouts, entry))
+        tx = entry.tx
+        leave_out(entry, tx, tx.prevouts, tx.script_sigs, tx.sequences, tx.txouts, entry.lock_points)
+        if tx.witnesses:
+            leave_out(tx.witnesses, *tx.witnesses)
+        leave_out(self._entries, self._by_wtxid, self._spenders)  # a dict is looked at again after each new key
         self.total_vsize += entry.vsize
         self.total_fee += entry.fee
         self.memory_usage += entry.memory

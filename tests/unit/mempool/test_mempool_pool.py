@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
 import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,8 +13,8 @@ import pytest
 
 from btcnode.mempool.audit import PoolAudit
 from btcnode.mempool.density_index import DensityIndex
-from btcnode.mempool.entry import Cluster, LockPoints, MempoolEntry, RemovalReason
-from btcnode.mempool.eviction import LruKFeeEviction
+from btcnode.mempool.entry import Chunk, Cluster, LockPoints, MempoolEntry, RemovalReason
+from btcnode.mempool.eviction import DensityEviction, LruKFeeEviction
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import EVICTION_SHARE, ROLLING_FEE_HALFLIFE, Mempool
 from btcnode.primitives.hashes import to_display
@@ -553,3 +554,59 @@ def test_the_order_of_leaving(reason: RemovalReason) -> None:
     order = [came[2], came[5], came[0], child, *other]  # the cluster of the first has grown last
     assert left == [entry.txid for entry in order] if reason is not RemovalReason.EXPIRY else sorted(left) == left
     assert set(left) == {entry.txid for entry in order}
+
+
+def kin(rng: random.Random, pool: Mempool) -> list[MempoolEntry]:
+    """A parent, its two children, and somebody without relatives."""
+    parent = add(pool, entry_of(raw_tx(rng, outputs=2), 1000))
+    children = [
+        add(pool, entry_of(raw_tx(rng, prevouts=[parent.txid + n.to_bytes(4, "little")]), 2000 + n)) for n in (0, 1)
+    ]
+    return [parent, *children, add(pool, entry_of(raw_tx(rng), 500))]
+
+
+@pytest.mark.parametrize("bulk", [-1, 1_000])
+@pytest.mark.parametrize("eviction", [DensityEviction, LruKFeeEviction])
+def test_what_leaves_is_free_at_once(
+    bulk: int, eviction: type[DensityEviction] | type[LruKFeeEviction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No circle is left that the garbage collector would have to find, which does not look here."""
+    monkeypatch.setattr("btcnode.mempool.pool.BULK", bulk)
+    rng = random.Random(5)
+    pool = Mempool(eviction=eviction())
+    entries = kin(rng, pool)
+    parts: list[object] = [*(entry.chunk for entry in entries), *(entry.cluster for entry in entries)]
+    pool.prioritise(entries[1].txid, 50_000)  # another cluster in the place of the first
+    parts += [*(entry.chunk for entry in entries), *(entry.cluster for entry in entries)]
+    pool.remove([entries[1]], RemovalReason.REPLACED)
+    pool.remove([entries[0]], RemovalReason.EXPIRY)
+    pool.trim(0, START)
+    while pool.is_untidy:
+        pool.tidy()
+    assert not len(pool)
+    parts += entries
+    parts = list({id(part): part for part in parts}.values())
+    entries.clear()
+    for kind in (Chunk, Cluster, MempoolEntry):  # each may refer to those behind it, and nobody to what is left
+        for n in range(len(parts)):
+            if type(parts[n]) is kind:
+                one, parts[n] = parts[n], None
+                count = sys.getrefcount(one)
+                assert count == 2, one  # the name's and the call's
+                del one
+
+
+def test_the_collector_does_not_look_at_the_pool() -> None:
+    rng = random.Random(8)
+    raws = [raw_tx(rng) for _ in range(2_000)]
+    gc.collect()
+    before = len(gc.get_objects())
+    pool = Mempool()
+    for raw in raws:
+        add(pool, entry_of(raw, rng.randrange(100, 100_000)))
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
+    referred = [pool._entries, pool._by_wtxid, pool._spenders]
+    assert not any(map(gc.is_tracked, referred))
+    pool.remove(list(pool)[:500], RemovalReason.BLOCK)
+    assert not any(map(gc.is_tracked, referred))
