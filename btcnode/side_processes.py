@@ -36,7 +36,8 @@ PROCESS_BYTES = 64 << 20  # of memory that one takes, with what it works on
 PRESSING_S = 5.0  # between two pieces of work that are worth a process
 IDLE_S = 30.0
 START_S = 20.0
-ANSWER_S = 60.0  # for the largest block that a busy machine writes as JSON; what takes longer was stopped by somebody
+ANSWER_S = 60.0  # for the largest block that a busy machine writes as JSON; what takes longer hangs
+LOOK_S = 1.0  # between two looks whether somebody has stopped it (on Linux), which would last for ever
 WORK_EACH = 2  # pieces of work that a process has at a time, one of which waits
 FAILED = 0xFFFFFFFF
 MAX_PARTS = 1 << 20
@@ -55,37 +56,47 @@ def end_first() -> None:
         score.write_text(str(max(OOM_SCORE, int(score.read_bytes()))))
 
 
-def _send(sock: socket.socket, parts: Sequence[bytes]) -> None:
+def _nobody_else_looks() -> None:
+    """The node ends a process that hangs, and the process waits for the node."""
+
+
+def _send(sock: socket.socket, parts: Sequence[bytes], look: Callable[[], None] = _nobody_else_looks) -> None:
     head = struct.pack(f"<I{len(parts)}Q", len(parts), *map(len, parts))
-    if sum(map(len, parts)) <= COPIED_BYTES:
-        sock.sendall(b"".join((head, *parts)))
-        return
-    sock.sendall(head)
-    for part in parts:
-        sock.sendall(part)
+    small = sum(map(len, parts)) <= COPIED_BYTES
+    for piece in (b"".join((head, *parts)),) if small else (head, *parts):
+        rest = memoryview(piece)
+        while rest:
+            try:
+                rest = rest[sock.send(rest) :]
+            except TimeoutError:
+                look()
 
 
-def _receive(sock: socket.socket, size: int) -> bytes:
-    """Exactly ``size`` bytes; raises EOFError at the end of the stream."""
+def _receive(sock: socket.socket, size: int, look: Callable[[], None]) -> bytes:
+    """Exactly ``size`` bytes; ``look`` is called whenever none come for a while. Raises EOFError at the end."""
     data = bytearray(size)
     rest = memoryview(data)
     while rest:
-        count = sock.recv_into(rest)
+        try:
+            count = sock.recv_into(rest)
+        except TimeoutError:
+            look()
+            continue
         if not count:
             raise EOFError
         rest = rest[count:]
     return bytes(data)
 
 
-def _receive_parts(sock: socket.socket) -> list[bytes] | None:
+def _receive_parts(sock: socket.socket, look: Callable[[], None] = _nobody_else_looks) -> list[bytes] | None:
     """The parts of a frame, None for one that tells of a failure; raises EOFError, OSError."""
-    count = int.from_bytes(_receive(sock, 4), "little")
+    count = int.from_bytes(_receive(sock, 4, look), "little")
     if count == FAILED:
         return None
     if count > MAX_PARTS:
         raise EOFError("nonsense")
-    lengths = struct.unpack(f"<{count}Q", _receive(sock, 8 * count))
-    data = _receive(sock, sum(lengths))
+    lengths = struct.unpack(f"<{count}Q", _receive(sock, 8 * count, look))
+    data = _receive(sock, sum(lengths), look)
     return [data] if count == 1 else [data[here:there] for here, there in pairwise(accumulate(lengths, initial=0))]
 
 
@@ -119,6 +130,15 @@ def main() -> None:
 # -- the node's side ---------------------------------------------------------------------------------------------------
 
 
+def _is_stopped(pid: int) -> bool:
+    """Whether a process goes on only when somebody says so; False where the system does not tell."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in (b"T", b"t")
+
+
 class _Process:
     """One process as its thread sees it."""
 
@@ -126,17 +146,27 @@ class _Process:
         """Start it, on these processors if any are named, and wait until it is there; raises OSError, EOFError."""
         self.running, self._sock = start_child(_START, processors=processors)
         try:
-            self._sock.settimeout(START_S)
-            _receive_parts(self._sock)
-            self._sock.settimeout(ANSWER_S)
+            self._sock.settimeout(LOOK_S)
+            _receive_parts(self._sock, self._patience(START_S))
         except BaseException:
             self.end()
             raise
 
+    def _patience(self, seconds: float) -> Callable[[], None]:
+        """Raises TimeoutError when called after so many seconds, or while somebody has stopped the process."""
+        end = monotonic() + seconds
+
+        def check_patience() -> None:
+            if monotonic() > end or _is_stopped(self.running.pid):
+                raise TimeoutError("the process stands still")
+
+        return check_patience
+
     def ask(self, name: bytes, parts: Sequence[bytes]) -> Sequence[bytes] | None:
         """What a function returned, None when it raised; raises OSError, EOFError when the process is of no use."""
-        _send(self._sock, (name, *parts))
-        return _receive_parts(self._sock)
+        look = self._patience(ANSWER_S)
+        _send(self._sock, (name, *parts), look)
+        return _receive_parts(self._sock, look)
 
     def end(self) -> None:
         """End it, whatever it does; for its thread."""

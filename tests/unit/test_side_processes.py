@@ -116,13 +116,32 @@ def test_who_asked_does_himself_what_fails(processes: SideProcesses) -> None:
     assert result(processes.submit(joined, (b"b",))) == [b"b", b"1"]
 
 
-def test_one_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_processes, "ANSWER_S", 0.5)
+def hangs() -> tuple[bytes]:
+    time.sleep(1000)
+    return (b"",)
+
+
+@pytest.mark.parametrize("work", [stands_still, hangs])
+def test_one_that_stands_still_is_ended(work: Callable[..., tuple[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that somebody has stopped at the next look, one that hangs after a minute."""
+    monkeypatch.setattr(side_processes, "LOOK_S", 0.1)
+    monkeypatch.setattr(side_processes, "ANSWER_S", 0.5 if work is hangs else 1000.0)
     processes = SideProcesses(1)
     begun(processes)
     pid = processes.pids[0]
-    answers = [processes.submit(stands_still, ()), processes.submit(joined, ())]
+    answers = [processes.submit(work, ()), processes.submit(joined, ())]
     assert [result(answer) for answer in answers] == [None, None]
+    until(lambda: not _is_there(pid))
+    processes.close()
+
+
+def test_one_that_was_stopped_and_does_not_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_processes, "LOOK_S", 0.1)
+    processes = SideProcesses(1)
+    begun(processes)
+    (pid,) = processes.pids
+    os.kill(pid, signal.SIGSTOP)
+    assert result(processes.submit(joined, (bytes(LARGE),))) is None
     until(lambda: not _is_there(pid))
     processes.close()
 
