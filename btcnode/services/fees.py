@@ -66,7 +66,8 @@ class FeeEstimates:
         *,
         accept_stale: bool,
     ) -> None:
-        self.estimator = load_estimator(path, accept_stale=accept_stale)
+        self._estimator = load_estimator(path, accept_stale=accept_stale)
+        self._block: tuple[list[MempoolEntry], int] | None = None  # that the estimator has not learnt from yet
         self._transactions = transactions
         self._view = view
         self._tree = tree
@@ -78,8 +79,23 @@ class FeeEstimates:
         transactions.pool.listen(self._added, self._removed)
         transactions.listen_confirmed(self._confirmed)
 
+    @property
+    def estimator(self) -> FeeEstimator:
+        """It has learnt from all that has happened."""
+        self._learn()
+        return self._estimator
+
     def _confirmed(self, entries: list[MempoolEntry], height: int) -> None:
-        self.estimator.block(entries, height)
+        self._learn()
+        self._block = entries, height
+        # thousands take some milliseconds, and others have had to wait for the block already
+        asyncio.get_running_loop().call_soon(self._learn)
+
+    def _learn(self) -> None:
+        """From the last block, before anything else counts."""
+        if self._block is not None:
+            (entries, height), self._block = self._block, None
+            self._estimator.block(entries, height)
 
     def _added(self, entry: MempoolEntry) -> None:
         transactions = self._transactions
