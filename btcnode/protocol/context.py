@@ -11,6 +11,7 @@ from btcnode.protocol.chronicle import Chronicle
 from btcnode.protocol.connections.bans import BanList
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerEvent, PeerStates
+from btcnode.protocol.connections.providers import Providers
 from btcnode.protocol.connections.time_offsets import TimeOffsets
 from btcnode.protocol.delays import Delays
 from btcnode.protocol.effects import AskForTurn, Disconnect, Effect, Excuse, Log, LogLevel, Send, SetReceiving
@@ -75,6 +76,7 @@ class Context:
         self._shift: float | None = 0.0  # of mockable against steady; None while the user holds the clock
         self.peers: dict[int, Peer] = {}
         self.agenda = Agenda()
+        self.providers = Providers()
         self.discouraged = DiscouragedAddresses()
         self.bans = bans
         self.time_offsets = TimeOffsets()
@@ -288,6 +290,10 @@ class Context:
             if depth < NODE_NETWORK_LIMITED_ALLOW_CONN_BLOCKS:
                 return NODE_NETWORK_LIMITED | NODE_WITNESS
         return NODE_NETWORK | NODE_WITNESS
+
+    def is_provider(self, peer: Peer) -> bool:
+        """Whether the peer says that it offers what is wanted beside blocks, and has not failed to give it."""
+        return self.providers.offers(peer.address, peer.services, self.steady)
 
     def has_desirable_services(self, services: int) -> bool:
         """Whether ``services`` contains all that we want of an outbound peer."""

@@ -258,6 +258,14 @@ STALE_CHECK_INTERVAL = 600.0
 STALE_TIP_SPACINGS = 3
 RECENT_TRY = 600  # an address tried this recently is avoided for the first 30 picks
 MAX_PICKS = 100
+# Connections to who offers what is needed beside blocks (connections/providers.py, ours).
+PROVIDER_SLOTS = 4  # of the automatic ones, so that a book full of such addresses does not fill them all
+PROVIDER_LOOK = 60.0  # seconds for which a look through the book counts: some 10 ms for a full one
+EXTRA_PROVIDER_INTERVAL = 30.0  # between two attempts beyond the limit, while nobody gives
+PROVIDER_TRIAL = 1800.0  # some blocks' time, in which somebody beyond the limit has to give what he says he offers
+PROVIDER_FAILED_FOR = 6 * 3600.0  # for which somebody who gave nothing is not preferred
+MAX_FRUITLESS = 8  # notfounds in a row for what goes with a block: then a peer does not count as offering it
+MAX_FAILED_PROVIDERS = 4096  # x 150 B
 DNS_SEEDS_AT_ONCE = 3
 DNS_DELAY_FEW = 11.0
 DNS_DELAY_MANY = 300.0

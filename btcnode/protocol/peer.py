@@ -110,6 +110,7 @@ class SideState:
     since: float = 0.0  # when it last brought some, or began to owe
     late: dict[int, float] = field(default_factory=dict)  # asked of somebody else meanwhile, or of no use any more
     missing: dict[int, float] = field(default_factory=dict)  # it said notfound
+    fruitless: int = 0  # notfounds since it last brought some
     refused: bool = False  # it told something that does not fit its block
 
 
@@ -292,6 +293,7 @@ class Peer:
     # traffic
     last_received: float = -math.inf  # or when we began to read from it again
     last_block_unix: int = 0
+    last_given: float = 0.0  # when it last brought a proof or a chunk of a set that was asked for (Context.steady)
     last_tx_unix: int = 0
     send_full: bool = False
     receiving: bool = True

@@ -377,6 +377,10 @@ class AddressBook:
                 return entry
             factor *= 1.2
 
+    def offering(self, services: int) -> list[Entry]:
+        """The addresses that are said to offer one of these services, in no order that means anything."""
+        return [entry for entry in self.order if entry.services & services]
+
     def sample(self, maximum: int, percent: int, now: int) -> list[AddrEntry]:
         """A random share of the good addresses: at most ``percent`` of all and ``maximum`` (0: no limit by it)."""
         self.check()

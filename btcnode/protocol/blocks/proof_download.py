@@ -36,6 +36,7 @@ class ProofDownload(SideDownload):
         self._here: dict[int, int] = {}  # header index -> the peer that told it, NONE: an earlier run's
         self._on_their_way: dict[int, int] = {}  # to where they are kept, as above
         self._due = True  # something has changed of what is wanted
+        ctx.providers.want(self.service)
 
     def state(self, peer: Peer) -> SideState:
         """Where a peer's requests are noted."""

@@ -18,6 +18,7 @@ from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.limits import (
     CLOCK_GAP,
     LATE_EXPIRY,
+    MAX_FRUITLESS,
     MAX_LATE_PER_PEER,
     MAX_MISSING_PER_PEER,
     MISSING_EXPIRY,
@@ -69,6 +70,8 @@ class SideDownload(ABC):
     def _refuse(self, peer: Peer, index: int, reason: str) -> None:
         """What the peer told does not go together with the block: it is not asked again."""
         self.state(peer).refused = True
+        peer.last_given = 0.0
+        self._note_failure(peer)
         self._give_back(peer)
         self._ctx.punish(peer, self.wrong, f"block {to_display(self._ctx.tree.hash(index))}: {reason}")
 
@@ -86,6 +89,7 @@ class SideDownload(ABC):
             elif steady - state.since > SIDE_PATIENCE:
                 first = next(iter(state.in_flight))
                 name = to_display(ctx.tree.hash(first))
+                self._note_failure(peer)
                 ctx.disconnect(peer, f"Timeout downloading {self.what} of block {name}")
             elif steady - state.since > SIDE_SILENCE or steady - next(iter(state.in_flight.values())) > SIDE_LATE:
                 self._move(peer)
@@ -104,6 +108,10 @@ class SideDownload(ABC):
         """Nothing more is expected of the peer: its requests are free for others."""
         self._give_back(peer)
         self._ask()
+
+    def _note_failure(self, peer: Peer) -> None:
+        if self.service & self._ctx.providers.wanted:
+            self._ctx.providers.failed(peer.address, self._ctx.steady)
 
     def _give_back(self, peer: Peer) -> None:
         owed = list(self.state(peer).in_flight)
@@ -190,7 +198,9 @@ class SideDownload(ABC):
             ctx.punish(peer, self.unasked, to_display(block_hash))
             return -1
         del state.late[index]
-        state.since = ctx.steady
+        state.since = peer.last_given = ctx.steady
+        state.fruitless = 0
+        ctx.providers.gave(peer.address)
         ctx.excuse(peer)
         return index
 
@@ -205,4 +215,7 @@ class SideDownload(ABC):
                 self._ctx.log_peer(peer, LogLevel.DEBUG, f"has no {self.what} of {to_display(block_hash)}")
             if state.late.pop(index, None) is not None:
                 remember(state.missing, index, self._ctx.steady, MAX_MISSING_PER_PEER)
+                state.fruitless += 1
+                if state.fruitless == MAX_FRUITLESS:
+                    self._note_failure(peer)
         self._ask()

@@ -9,8 +9,8 @@ what it owes is asked of others. Whatever is kept of a peer goes with it: its ch
 from __future__ import annotations
 
 from btcnode.primitives.hashes import BlockHash, to_display
-from btcnode.protocol.addresses.netgroup import host_key
 from btcnode.protocol.commands import DropUtxoSet, FetchUtxoChunks, FetchUtxoSet, UtxoChunkJudged
+from btcnode.protocol.connections.providers import source_key
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel, TakeUtxoChunk, TakeUtxoTree
 from btcnode.protocol.limits import (
@@ -29,11 +29,6 @@ from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import Peer, Standing
 from btcnode.wire.constants import NODE_UTXO_SET
 from btcnode.wire.messages import GetUtxoSet, GetUtxoTree, UtxoSetChunk, UtxoTree
-
-
-def _key(peer: Peer) -> bytes:
-    """By what a liar is known when it comes again; programs on this machine by their port too."""
-    return str(peer.address).encode() if peer.address.is_local else host_key(peer.address)
 
 
 class UtxoSetDownload:
@@ -57,6 +52,7 @@ class UtxoSetDownload:
         """Another set is wanted, or one at all."""
         self.on_drop(DropUtxoSet())
         self._block_hash, self._root = command.block_hash, command.root
+        self._ctx.providers.want(NODE_UTXO_SET)
         self._look_around()
 
     def on_chunks(self, command: FetchUtxoChunks) -> None:
@@ -72,6 +68,7 @@ class UtxoSetDownload:
         for chunk, peer_id in list(self._asked.items()):
             self._release(self._ctx.peers[peer_id], chunk)
         self._block_hash, self._root, self._tree = b"", None, None
+        self._ctx.providers.no_longer(NODE_UTXO_SET)
         for kept in (self._told, self._wanted, self._judging):
             kept.clear()
         for peer in self._ctx.peers.values():
@@ -84,6 +81,9 @@ class UtxoSetDownload:
         if not verdict.stored:
             self._want(verdict.chunk)
         peer = self._ctx.peers.get(verdict.peer_id)
+        if verdict.stored and peer is not None:
+            peer.last_given = self._ctx.steady
+            self._ctx.providers.gave(peer.address)
         if verdict.wrong and peer is not None:
             self._blame(peer, f"chunk {verdict.chunk} does not have its hash")
         self._ask()
@@ -121,6 +121,7 @@ class UtxoSetDownload:
                 state.in_flight.update(dict.fromkeys(state.in_flight, steady))
             elif state.standing is Standing.ASKED and steady - state.since > UTXO_TREE_PATIENCE:
                 state.standing = Standing.LACKS_IT
+                self._ctx.providers.failed(peer.address, steady)
             elif state.standing is Standing.LACKS_IT and steady - state.since > UTXO_TREE_AGAIN:
                 state.standing = Standing.NEW
             self._check_pace(peer)
@@ -135,6 +136,7 @@ class UtxoSetDownload:
                 self._release(peer, chunk)
                 self._want(chunk)
                 state.standing, state.since = Standing.LACKS_IT, steady
+                self._ctx.providers.failed(peer.address, steady)
             elif steady - since > UTXO_CHUNK_LATE and not self._wanted and self._idle():
                 self._release(peer, chunk)
                 self._want(chunk)
@@ -143,10 +145,11 @@ class UtxoSetDownload:
     def _blame(self, peer: Peer, what: str) -> None:
         """The peer lies: it is disconnected, and not asked again."""
         ctx = self._ctx
-        peer.utxo_set.standing = Standing.LIAR
+        peer.utxo_set.standing, peer.last_given = Standing.LIAR, 0.0
+        ctx.providers.failed(peer.address, ctx.steady)
         if len(self._liars) >= MAX_UTXO_LIARS:
             del self._liars[next(iter(self._liars))]
-        self._liars[_key(peer)] = None
+        self._liars[source_key(peer.address)] = None
         text = f"after block {to_display(BlockHash(self._block_hash))}: {what}"
         ctx.punish(peer, Offence.UTXO_SET_WRONG, text)
         ctx.disconnect(peer, f"{Offence.UTXO_SET_WRONG.value} {text}", level=LogLevel.WARNING)  # also one named by hand
@@ -156,8 +159,9 @@ class UtxoSetDownload:
     def _ask_for_trees(self) -> None:
         peers = [peer for peer in self._ctx.established() if peer.speaks_utxo_sets]
         room = UTXO_TREES_AT_ONCE - sum(peer.utxo_set.standing is Standing.ASKED for peer in peers)
-        new = [peer for peer in peers if peer.utxo_set.standing is Standing.NEW and _key(peer) not in self._liars]
-        for peer in sorted(new, key=lambda peer: not peer.services & NODE_UTXO_SET)[: max(0, room)]:
+        new = [peer for peer in peers if peer.utxo_set.standing is Standing.NEW]
+        new = [peer for peer in new if source_key(peer.address) not in self._liars]
+        for peer in sorted(new, key=lambda peer: not self._ctx.is_provider(peer))[: max(0, room)]:
             peer.utxo_set.standing, peer.utxo_set.since = Standing.ASKED, self._ctx.steady
             self._ctx.send(peer, GetUtxoTree(self._block_hash))
 

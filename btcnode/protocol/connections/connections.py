@@ -29,11 +29,14 @@ from btcnode.protocol.limits import (
     EXTRA_BLOCK_RELAY_INTERVAL,
     EXTRA_NETWORK_INTERVAL,
     EXTRA_PEER_CHECK_INTERVAL,
+    EXTRA_PROVIDER_INTERVAL,
     FEELER_INTERVAL,
     MAX_ANCHORS,
     MAX_CONNECTING,
     MAX_OUTBOUND_FULL_RELAY,
     MINIMUM_CONNECT_TIME,
+    PROVIDER_SLOTS,
+    PROVIDER_TRIAL,
     STALE_CHECK_INTERVAL,
     STALE_TIP_SPACINGS,
     VAIN_SEARCH_PAUSE_MAX,
@@ -90,6 +93,8 @@ class Connections:
         self._next_extra_check = ctx.mockable + EXTRA_PEER_CHECK_INTERVAL
         self._next_stale_check = ctx.mockable + STALE_CHECK_INTERVAL
         self._try_extra_full = False
+        self._provider_next = False  # in turn with others, however many addresses claim to be some
+        self._next_extra_provider = ctx.steady
         self._synced_once = False
         self.last_tip_change = ctx.mockable
         self._group_key = ctx.rng.getrandbits(128).to_bytes(16, "little")
@@ -276,6 +281,7 @@ class Connections:
             group=blake2b(self._ctx.groups.group(peer.address), digest_size=8, key=self._group_key).digest(),
             network=Network.TORV3 if peer.through_tor else peer.address.network,
             is_local=peer.address.is_local,
+            last_given=peer.last_given,
             prefer_evict=peer.prefer_evict or peer.conduct.score < THROTTLED_BELOW or peer.role.eviction >= FIRST,
         )
 
@@ -347,11 +353,16 @@ class Connections:
         if self._anchors and block_relay < config.max_block_relay:
             self._open_anchor()
         elif full < config.max_outbound_full:
-            self._open_from_book(ConnectionKind.OUTBOUND_FULL)
+            self._provider_next = not self._provider_next and self._lacks_providers()
+            if not self._provider_next or not self._open_to_provider():
+                self._open_from_book(ConnectionKind.OUTBOUND_FULL)
         elif block_relay < config.max_block_relay:
             self._open_from_book(ConnectionKind.BLOCK_RELAY)
         elif self._try_extra_full and full == config.max_outbound_full:
             self._open_from_book(ConnectionKind.OUTBOUND_FULL)
+        elif full == config.max_outbound_full and self._lacks_all_providers():
+            self._next_extra_provider = ctx.steady + EXTRA_PROVIDER_INTERVAL
+            self._open_to_provider()
         elif self._synced_once and mockable > self._next_extra_block_relay:
             self._next_extra_block_relay = mockable + ctx.rng.expovariate(1 / EXTRA_BLOCK_RELAY_INTERVAL)
             self._open_from_book(ConnectionKind.BLOCK_RELAY)
@@ -363,6 +374,36 @@ class Connections:
             if network is not None:
                 self._next_extra_network = mockable + ctx.rng.expovariate(1 / EXTRA_NETWORK_INTERVAL)
                 self._open_from_book(ConnectionKind.OUTBOUND_FULL, network)
+
+    def _providers(self) -> int:
+        """Connections that we opened, or are opening, to who offers what is wanted beside blocks."""
+        ctx, told = self._ctx, self._gossip.book.services
+        count = sum(not p.inbound and p.kind in _SLOT_KINDS and ctx.is_provider(p) for p in ctx.established())
+        opening = [a.address for a in self.attempts.values() if a.kind is ConnectionKind.OUTBOUND_FULL and a.address]
+        opening += [p.address for p in ctx.peers.values() if not p.inbound and not p.version]
+        return count + sum(ctx.providers.offers(address, told(address), ctx.steady) for address in opening)
+
+    def _lacks_providers(self) -> bool:
+        """Whether one of the automatic connections should go to such a peer."""
+        most = min(PROVIDER_SLOTS, -(-self._ctx.config.max_outbound_full // 2))
+        return bool(self._ctx.providers.wanted) and self._providers() < most
+
+    def _lacks_all_providers(self) -> bool:
+        """Whether it is time to look for one beyond the usual connections, since nobody gives what is wanted."""
+        ctx = self._ctx
+        if not ctx.providers.wanted or ctx.steady < self._next_extra_provider or self._providers():
+            return False
+        return not any(map(ctx.is_provider, ctx.established()))
+
+    def _open_to_provider(self) -> bool:
+        """Open a connection to one, if the book has a fitting address."""
+        groups, others = self._outbound_groups()
+        entry = self.choice.choose_provider(groups)
+        if entry is None:
+            return False
+        online = len(groups) + others >= min(self._ctx.config.max_connections - 1, 2)
+        kind, v2 = ConnectionKind.OUTBOUND_FULL, self._speaks_v2(entry.services)
+        return self.connect(entry.address, kind, v2=v2, count_failure=online) is not None
 
     def _open_anchor(self) -> None:
         """Connect to the next block-relay peer of the last run that still suits."""
@@ -480,10 +521,18 @@ class Connections:
         loose = [p for p in peers if not p.headers.protected and networks.count(p.address.network) > 1]
         if not loose:
             return
-        drop = min(loose, key=lambda p: (-p.role.eviction, p.headers.last_announcement, -p.id))
+        trial = any(ctx.is_provider(p) and not p.last_given and self._is_fresh(p) for p in peers)
+        if trial and len(peers) == ctx.config.max_outbound_full + 1:
+            return
+        gives = {p.id: ctx.is_provider(p) and bool(p.last_given) for p in loose}
+        drop = min(loose, key=lambda p: (-p.role.eviction, gives[p.id], p.headers.last_announcement, -p.id))
         if ctx.mockable - drop.connected_mockable > MINIMUM_CONNECT_TIME and not drop.blocks.in_flight:
             ctx.disconnect(drop, "extra outbound peer", level=LogLevel.DEBUG)
             self._try_extra_full = False
+
+    def _is_fresh(self, peer: Peer) -> bool:
+        """Whether a provider may still have had no chance to give anything."""
+        return self._ctx.mockable - peer.connected_mockable < PROVIDER_TRIAL
 
     def _check_stale_tip(self) -> None:
         """Every ten minutes: when no block came for three target spacings, look for one more outbound peer."""

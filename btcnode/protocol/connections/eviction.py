@@ -1,8 +1,9 @@
 """Which inbound connection makes room for a new one (Bitcoin Core's SelectNodeToEvict).
 
 Protected are, in turn: a few netgroups that an attacker cannot predict, the lowest latencies, who gave us
-transactions and blocks last, and of the rest the half that is connected longest, with places kept for the networks
-that latency disfavours. Of what remains the youngest member of the largest netgroup goes.
+transactions and blocks last, who gave us proofs or chunks of a UTXO set last (ours), and of the rest the half that is
+connected longest, with places kept for the networks that latency disfavours. Of what remains the youngest member of
+the largest netgroup goes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ PROTECT_PINGS = 8
 PROTECT_TXS = 4
 PROTECT_BLOCK_RELAY = 8
 PROTECT_BLOCKS = 4
+PROTECT_PROVIDERS = 4  # ours
 _DISADVANTAGED = (Network.CJDNS, Network.I2P, None, Network.TORV3)  # None: this very host
 
 
@@ -36,6 +38,7 @@ class Candidate:
     network: Network
     is_local: bool
     prefer_evict: bool = False
+    last_given: float = 0.0  # when it last brought what is wanted beside blocks (ours, connections/providers.py)
 
 
 def _protect(
@@ -107,6 +110,7 @@ def select_for_eviction(candidates: list[Candidate]) -> int | None:
         lambda c: not c.relays_txs and c.relevant_services,
     )
     left = _protect(left, lambda c: (c.last_block, c.relevant_services, -c.connected), PROTECT_BLOCKS)
+    left = _protect(left, lambda c: (c.last_given, -c.connected), PROTECT_PROVIDERS, lambda c: c.last_given > 0)
     left = _protect_by_ratio(left)
     preferred = [c for c in left if c.prefer_evict]
     left = preferred or left

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from btcnode.protocol.addresses.netgroup import address_key
-from btcnode.protocol.limits import MAX_PICKS, RECENT_TRY
+from btcnode.protocol.limits import MAX_PICKS, PROVIDER_LOOK, RECENT_TRY
 from btcnode.wire.constants import NODE_NETWORK, NODE_NETWORK_LIMITED
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
@@ -36,6 +36,8 @@ class OutboundChoice:
         self._ctx = ctx
         self._gossip = gossip
         self._may_connect = may_connect
+        self._offering: list[Entry] = []  # addresses that are said to offer what is wanted beside blocks, at ...
+        self._looked = (-PROVIDER_LOOK, 0)  # ... this time, when these services were wanted
 
     def reachable(self) -> tuple[Network, ...]:
         """Networks that automatic connections may use."""
@@ -62,6 +64,30 @@ class OutboundChoice:
             if self._ctx.groups.group(entry.address) in groups or not self._suits(entry, picks, now):
                 continue
             if self._ctx.has_desirable_services(entry.services) and self._may_connect(entry.address):
+                return entry
+        return None
+
+    def choose_provider(self, groups: Collection[bytes]) -> Entry | None:
+        """As ``choose``, of those who are said to offer what is wanted beside blocks; none was tried lately.
+
+        So addresses of nobody cost an attempt each, and never the place of others.
+        """
+        ctx, networks, now = self._ctx, self.reachable(), int(self._ctx.unix)
+        looked, wanted = self._looked
+        if ctx.steady - looked >= PROVIDER_LOOK or wanted != ctx.providers.wanted:
+            self._looked = (ctx.steady, ctx.providers.wanted)
+            self._offering = self._gossip.book.offering(ctx.providers.wanted)
+        if not self._offering:
+            return None
+        for picks in range(1, MAX_PICKS + 1):
+            entry = self._offering[ctx.rng.randrange(len(self._offering))]
+            address = entry.address
+            if ctx.rng.random() >= entry.chance(now) * 1.2**picks or address.network not in networks:
+                continue
+            if not ctx.providers.offers(address, entry.services, ctx.steady) or not self._suits(entry, 0, now):
+                continue
+            fits = ctx.groups.group(address) not in groups and ctx.has_desirable_services(entry.services)
+            if fits and self._may_connect(address):
                 return entry
         return None
 
