@@ -7,6 +7,7 @@ object that may be given by name themselves. Methods of which all arguments are 
 """
 
 ARGUMENTS = {
+    "abortutxosetdownload": "json:keep",
     "addconnection": "address connection_type json:v2transport",
     "addnode": "node command json:v2transport",
     "addpeeraddress": "address json:port json:tried",

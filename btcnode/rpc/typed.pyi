@@ -21,6 +21,12 @@ class TxHex(TypedDict):
 class AbortedBroadcasts(TypedDict):
     removed_transactions: list[TxHex]
 
+class AbortedDownload(TypedDict):
+    height: int
+    blockhash: str
+    chunks: int
+    chunks_stored: int
+
 class OpenedConnection(TypedDict):
     address: str
     connection_type: str
@@ -1604,6 +1610,10 @@ class NodeRpc:
         """Give the private broadcast of a transaction up."""
     async def abortrescan(self) -> bool:
         """Have a rescan end that a method has begun."""
+    async def abortutxosetdownload(self, keep: bool | None = ...) -> AbortedDownload:
+        """Give up the download of a UTXO set that downloadutxoset or -downloadutxoset has begun, as long as it is not being
+        loaded. With -downloadutxoset the next start begins it again.
+        """
     async def addconnection(self, address: str, connection_type: str, v2transport: bool) -> OpenedConnection:
         """Open an automatic connection to a node (regtest only, for tests)."""
     async def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:
@@ -2087,6 +2097,10 @@ class SyncNodeRpc:
         """Give the private broadcast of a transaction up."""
     def abortrescan(self) -> bool:
         """Have a rescan end that a method has begun."""
+    def abortutxosetdownload(self, keep: bool | None = ...) -> AbortedDownload:
+        """Give up the download of a UTXO set that downloadutxoset or -downloadutxoset has begun, as long as it is not being
+        loaded. With -downloadutxoset the next start begins it again.
+        """
     def addconnection(self, address: str, connection_type: str, v2transport: bool) -> OpenedConnection:
         """Open an automatic connection to a node (regtest only, for tests)."""
     def addnode(self, node: str, command: str, v2transport: bool | None = ...) -> None:

@@ -26,7 +26,7 @@ from btcnode.services.assumed_chain import AssumedChain
 from btcnode.services.chain import Chain
 from btcnode.services.snapshot_files import SnapshotContentError
 from btcnode.services.utxo_shares import FOLDER, SUFFIX, UtxoShares
-from btcnode.storage.utxo_chunk_file import ChunkTree, PartFile, discard, part_path, tree_path
+from btcnode.storage.utxo_chunk_file import ChunkTree, PartFile, discard, discard_part, part_path, tree_path
 from btcnode.storage.utxo_snapshot import VERSION
 from btcnode.wire.messages import UtxoTree
 
@@ -54,6 +54,7 @@ class FetchState(Enum):
     LOADING = "loading"
     LOADED = "loaded"
     FAILED = "failed"
+    ABORTED = "aborted"
 
 
 class FetchStatus(NamedTuple):
@@ -110,13 +111,37 @@ class UtxoFetch:
         self._problem = ""
 
     async def close(self) -> None:
-        """Give it up for this run; what is here stays."""
+        """Give it up for this run; what is here stays. Loading is a thread's: it ends by itself when the node stops."""
+        await self._end()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _end(self) -> None:
         tasks = [*self._writes, *([self._task] if self._task is not None else [])]
         for task in tasks:
-            task.cancel()
+            if task is not self._task or self._state is not FetchState.LOADING:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._close_part()
-        await asyncio.to_thread(self._thread.shutdown)
+
+    async def abort(self, *, keep: bool) -> FetchStatus:
+        """Give the download up: nobody is asked any more. Returns how far it was; raises FetchError, OSError.
+
+        ``keep``: what is here stays, for ``begin`` or the next run; else it is deleted, but for a set that is whole.
+        """
+        status = self.status()
+        if status is None or self._task is None or self._task.done():
+            raise FetchError("No UTXO set is being downloaded")
+        if status.state is FetchState.LOADING:
+            raise FetchError("The UTXO set is here and is being loaded: that cannot be aborted")
+        await self._end()
+        self._feed(DropUtxoSet())
+        self._state = FetchState.ABORTED
+        if not keep:
+            await self._beside(lambda: discard_part(self._path(status.known)))
+        log.info(
+            "[snapshot] the download of the UTXO set after block %s is aborted", to_display(status.known.block_hash)
+        )
+        return status
 
     def status(self) -> FetchStatus | None:
         """What is fetched now, or was last; None when nothing was."""

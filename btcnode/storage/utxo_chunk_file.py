@@ -203,5 +203,12 @@ class PartFile:
 
 def discard(path: Path) -> None:
     """Remove a set with what belongs to it; raises OSError."""
-    for name in (path, tree_path(path), part_path(path), tree_path(part_path(path))):
+    for name in (path, tree_path(path)):
+        name.unlink(missing_ok=True)
+    discard_part(path)
+
+
+def discard_part(path: Path) -> None:
+    """Remove what is here of a set that is not whole; raises OSError."""
+    for name in (part_path(path), tree_path(part_path(path))):
         name.unlink(missing_ok=True)

@@ -4,31 +4,32 @@
 _btcnode_cli() {
     local cur=${COMP_WORDS[COMP_CWORD]} name="" word command="" n
     local methods="
-    abandontransaction abortprivatebroadcast abortrescan addnode analyzepsbt backupwallet bumpfee clearbanned
-    combinepsbt combinerawtransaction converttopsbt createmultisig createpsbt createrawtransaction createwallet
-    createwalletdescriptor decodepsbt decoderawtransaction decodescript deriveaddresses descriptorprocesspsbt
-    disconnectnode downloadutxoset dumphints dumptxoutset encryptwallet enumeratesigners estimatesmartfee
-    exportasmap finalizepsbt fundrawtransaction getaddednodeinfo getaddressesbylabel getaddressinfo getaddrmaninfo
-    getbalance getbalances getbestblockhash getblock getblockchaininfo getblockcount getblockfilter
-    getblockfrompeer getblockhash getblockheader getblockstats getblocktemplate getchainstates getchaintips
-    getchaintxstats getconnectioncount getdeploymentinfo getdescriptoractivity getdescriptorinfo getdifficulty
-    gethdkeys getindexinfo getmemoryinfo getmempoolancestors getmempoolcluster getmempooldescendants
-    getmempoolentry getmempoolinfo getmininginfo getnettotals getnetworkhashps getnetworkinfo getnewaddress
-    getnodeaddresses getpeerinfo getpeerscores getprioritisedtransactions getprivatebroadcastinfo
-    getrawchangeaddress getrawmempool getrawtransaction getreceivedbyaddress getreceivedbylabel getrpcinfo
-    getswiftsyncinfo getsyncprofile getsyncstate gettransaction gettxout gettxoutproof gettxoutsetinfo
-    gettxspendingprevout getutreexoproof getutreexoroots getwalletinfo getzmqnotifications help importdescriptors
-    importmempool importprunedfunds joinpsbts keypoolrefill listaddressgroupings listbanned listdescriptors
-    listlabels listlockunspent listreceivedbyaddress listreceivedbylabel listsinceblock listtransactions
-    listunspent listwalletdir listwallets loadtxoutset loadwallet lockunspent logging migratewallet ping
-    preciousblock prioritisetransaction proveutreexocoins proveutxochaintipinclusion pruneblockchain psbtbumpfee
-    removeprunedfunds rescanblockchain restorewallet savemempool scanblocks scantxoutset send sendall sendmany
-    sendrawtransaction sendtoaddress sendutreexotransaction setban setlabel setnetworkactive setwalletflag
-    showutreexocoins signmessage signmessagewithprivkey signrawtransactionwithkey signrawtransactionwithwallet
-    simulaterawtransaction stop submitblock submitheader submitpackage testmempoolaccept unloadwallet uptime
-    utxoupdatepsbt validateaddress verifychain verifymessage verifytxoutproof verifyutreexoproof
-    verifyutxochaintipinclusionproof waitforblock waitforblockheight waitfornewblock walletcreatefundedpsbt
-    walletdisplayaddress walletlock walletpassphrase walletpassphrasechange walletprocesspsbt
+    abandontransaction abortprivatebroadcast abortrescan abortutxosetdownload addnode analyzepsbt backupwallet
+    bumpfee clearbanned combinepsbt combinerawtransaction converttopsbt createmultisig createpsbt
+    createrawtransaction createwallet createwalletdescriptor decodepsbt decoderawtransaction decodescript
+    deriveaddresses descriptorprocesspsbt disconnectnode downloadutxoset dumphints dumptxoutset encryptwallet
+    enumeratesigners estimatesmartfee exportasmap finalizepsbt fundrawtransaction getaddednodeinfo
+    getaddressesbylabel getaddressinfo getaddrmaninfo getbalance getbalances getbestblockhash getblock
+    getblockchaininfo getblockcount getblockfilter getblockfrompeer getblockhash getblockheader getblockstats
+    getblocktemplate getchainstates getchaintips getchaintxstats getconnectioncount getdeploymentinfo
+    getdescriptoractivity getdescriptorinfo getdifficulty gethdkeys getindexinfo getmemoryinfo getmempoolancestors
+    getmempoolcluster getmempooldescendants getmempoolentry getmempoolinfo getmininginfo getnettotals
+    getnetworkhashps getnetworkinfo getnewaddress getnodeaddresses getpeerinfo getpeerscores
+    getprioritisedtransactions getprivatebroadcastinfo getrawchangeaddress getrawmempool getrawtransaction
+    getreceivedbyaddress getreceivedbylabel getrpcinfo getswiftsyncinfo getsyncprofile getsyncstate gettransaction
+    gettxout gettxoutproof gettxoutsetinfo gettxspendingprevout getutreexoproof getutreexoroots getwalletinfo
+    getzmqnotifications help importdescriptors importmempool importprunedfunds joinpsbts keypoolrefill
+    listaddressgroupings listbanned listdescriptors listlabels listlockunspent listreceivedbyaddress
+    listreceivedbylabel listsinceblock listtransactions listunspent listwalletdir listwallets loadtxoutset
+    loadwallet lockunspent logging migratewallet ping preciousblock prioritisetransaction proveutreexocoins
+    proveutxochaintipinclusion pruneblockchain psbtbumpfee removeprunedfunds rescanblockchain restorewallet
+    savemempool scanblocks scantxoutset send sendall sendmany sendrawtransaction sendtoaddress
+    sendutreexotransaction setban setlabel setnetworkactive setwalletflag showutreexocoins signmessage
+    signmessagewithprivkey signrawtransactionwithkey signrawtransactionwithwallet simulaterawtransaction stop
+    submitblock submitheader submitpackage testmempoolaccept unloadwallet uptime utxoupdatepsbt validateaddress
+    verifychain verifymessage verifytxoutproof verifyutreexoproof verifyutxochaintipinclusionproof waitforblock
+    waitforblockheight waitfornewblock walletcreatefundedpsbt walletdisplayaddress walletlock walletpassphrase
+    walletpassphrasechange walletprocesspsbt
     "
     COMPREPLY=()
     if [ "$cur" = "=" ]; then

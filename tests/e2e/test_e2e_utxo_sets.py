@@ -97,6 +97,11 @@ def test_a_set_is_asked_for_by_rpc_and_passed_on(tmp_path: Path, world: SetWorld
             first.rpc("downloadutxoset", len(world.blocks))
         wait_until(lambda: one.trees == 1, 30, "the question")
         assert first.download()["state"] == "looking for peers"
+        assert first.rpc("abortutxosetdownload")["chunks_stored"] == 0
+        assert first.download()["state"] == "aborted"
+        with pytest.raises(RpcFailure, match="No UTXO set is being downloaded"):
+            first.rpc("abortutxosetdownload")
+        first.rpc("downloadutxoset", len(world.blocks))
         first.rpc("addnode", two.address, "onetry")
         check_loaded(first, world)
         with pytest.raises(RpcFailure, match="more than once"):

@@ -167,3 +167,34 @@ def downloadutxoset(
     except FetchError as error:
         raise RpcError(RpcCode.MISC_ERROR, str(error)) from None
     return {"height": known.height, "blockhash": to_display(known.block_hash)}
+
+
+class AbortedDownload(TypedDict):
+    """A download that was given up."""
+
+    height: Annotated[int, "Height of the set's block"]
+    blockhash: Annotated[Hex, "The block"]
+    chunks: Annotated[int, "Chunks in all, 0 before peers have told"]
+    chunks_stored: Annotated[int, "Chunks that were here"]
+
+
+@rpc("blockchain", own=True, examples=((), (True,)))
+async def abortutxosetdownload(
+    node: NodeParts,
+    keep: Annotated[bool, "Leave what is here for downloadutxoset or the next start to go on with"] = False,
+) -> AbortedDownload:
+    """Give up the download of a UTXO set that downloadutxoset or -downloadutxoset has begun, as long as it is not being
+    loaded. With -downloadutxoset the next start begins it again.
+    """
+    try:
+        status = await node.utxo_fetch.abort(keep=keep)
+    except FetchError as error:
+        raise RpcError(RpcCode.MISC_ERROR, str(error)) from None
+    except OSError as error:
+        raise RpcError(RpcCode.MISC_ERROR, f"What is here cannot be deleted: {error.strerror}") from None
+    return {
+        "height": status.known.height,
+        "blockhash": to_display(status.known.block_hash),
+        "chunks": status.chunks,
+        "chunks_stored": status.stored,
+    }

@@ -144,6 +144,7 @@ class Fetch:
     def __init__(self, directory: Path, *, free: int = 10**12, speaks: bool = True, tip: int = 0) -> None:
         self.said: list[Input] = []
         self.loaded: list[str] = []
+        self.loading: asyncio.Event | None = None  # what loading waits for
         self.tree = Tree(110, 500)
         self.tree._heights[0] = tip
         self.tree.best_header = 2
@@ -156,6 +157,9 @@ class Fetch:
 
     async def _load(self, name: str) -> None:
         self.loaded.append(name)
+        if self.loading is not None:
+            await self.loading.wait()
+            self.loaded.append("done")
 
     def all(self, kind: type) -> list[Any]:
         return [one for one in self.said if isinstance(one, kind)]
@@ -343,3 +347,91 @@ def test_what_cannot_be_begun_says_why(tmp_path: Path) -> None:
         await world.fetch.close()
 
     attend(work)
+
+
+def part_of(folder: Path) -> bool:
+    """Whether anything is left of a download."""
+    return bool(list(folder.iterdir()))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_download_can_be_aborted(tmp_path: Path, folder: Path, *, keep: bool) -> None:
+    async def work() -> None:
+        world = Fetch(tmp_path)
+        with pytest.raises(FetchError, match="No UTXO set is being downloaded"):
+            await world.fetch.abort(keep=keep)
+        await world.begin()
+        await world.tell(1, CHUNKS[1])
+        world.said.clear()
+        status = await world.fetch.abort(keep=keep)
+        assert (status.stored, status.chunks) == (1, 2)
+        assert world.said == [DropUtxoSet()] and world.state is FetchState.ABORTED
+        assert part_of(folder) is keep
+        with pytest.raises(FetchError, match="No UTXO set is being downloaded"):
+            await world.fetch.abort(keep=keep)
+        world.said.clear()
+        await world.begin()  # and begun again, with what is here
+        assert world.all(FetchUtxoChunks) == [FetchUtxoChunks(TREE, (0,) if keep else (0, 1))]
+        for n in (0, 1):
+            await world.tell(n, CHUNKS[n])
+        await until(lambda: world.state is FetchState.LOADED)
+        await world.fetch.close()
+
+    attend(work)
+
+
+def test_before_anybody_told_its_hashes_it_can_be_aborted(tmp_path: Path, folder: Path) -> None:
+    async def work() -> None:
+        world = Fetch(tmp_path)
+        world.fetch.begin(KNOWN, None)
+        await until(lambda: bool(world.all(FetchUtxoSet)))
+        status = await world.fetch.abort(keep=False)
+        assert (status.stored, status.chunks) == (0, 0)
+        world.fetch.on_tree(TakeUtxoTree(7, TREE))  # too late
+        await asyncio.sleep(0)
+        assert world.state is FetchState.ABORTED
+        await world.fetch.close()
+
+    attend(work)
+    assert not list(folder.iterdir())
+
+
+def test_a_whole_set_that_waits_for_its_header_stays_when_it_is_aborted(tmp_path: Path, folder: Path) -> None:
+    async def work() -> None:
+        world = Fetch(tmp_path)
+        world.tree.knows = False
+        await world.begin()
+        for n in (0, 1):
+            await world.tell(n, CHUNKS[n])
+        await until(lambda: world.state is FetchState.WAITING)
+        await world.fetch.abort(keep=False)
+        world.tree.knows = True
+        assert not world.loaded
+        await world.fetch.close()
+
+    attend(work)
+    assert [path.read_bytes() for path in folder.glob("*.dat")] == [CONTENT]
+
+
+def test_loading_is_neither_aborted_nor_cut_off_by_the_end(tmp_path: Path, folder: Path) -> None:
+    """A thread fills the database: it has to end before anybody deletes that. It sees by itself that the node stops."""
+
+    async def work() -> None:
+        world = Fetch(tmp_path)
+        world.loading = asyncio.Event()
+        await world.begin()
+        for n in (0, 1):
+            await world.tell(n, CHUNKS[n])
+        await until(lambda: world.state is FetchState.LOADING)
+        with pytest.raises(FetchError, match="cannot be aborted"):
+            await world.fetch.abort(keep=True)
+        closing = asyncio.create_task(world.fetch.close())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not closing.done()
+        world.loading.set()
+        await closing
+        assert world.loaded[1:] == ["done"]
+
+    attend(work)
+    assert folder.exists()
