@@ -18,6 +18,7 @@ from btcnode.record import record
 from btcnode.utreexo.blocks import OVERWRITTEN_LEAVES
 from btcnode.utreexo.compact import PUBKEY_HASH, SCRIPT_HASH, WITNESS_SCRIPT_HASH, script_of_input
 from btcnode.utreexo.hashing import HASH_SIZE, leaf_hash
+from btcnode.utreexo.positions import MAX_ROWS
 from btcnode.utreexo.proof import MAX_HASHES, Proof
 
 NOTHING = b"\0\0\0"  # the proof of a block that spends nothing from outside
@@ -56,11 +57,11 @@ def read_block_proof(data: bytes, block: ParsedBlock, height: int, hash_at: Call
     the forest is not looked at here.
     """
     try:
-        proof, at = _read_lists(data)
-        count, at = read_compact_size(data, at, len(data))
         inputs = outside_inputs(block)
-        if count != len(inputs) or len(proof.targets) != count:
-            raise ProofError(f"{count} leaves and {len(proof.targets)} positions for {len(inputs)} coins")
+        proof, at = _read_lists(data, len(inputs))
+        count, at = read_compact_size(data, at, len(data))
+        if count != len(inputs):
+            raise ProofError(f"{count} leaves for {len(inputs)} coins")
         reader = _Leaves(data, at, block, height, hash_at)
         coins, leaves = {}, []
         for outpoint, (tx, place) in inputs.items():
@@ -76,14 +77,21 @@ def read_block_proof(data: bytes, block: ParsedBlock, height: int, hash_at: Call
     return BlockCoins(coins, leaves, proof)
 
 
-def _read_lists(data: bytes) -> tuple[Proof, int]:
-    """Hashes and positions, and the place behind them; raises DecodeError."""
+def _read_lists(data: bytes, coins: int) -> tuple[Proof, int]:
+    """Hashes and positions for so many coins, and the place behind them; raises DecodeError, ProofError.
+
+    Numbers that cannot be right are refused before anything of that length is read.
+    """
     count, at = read_compact_size(data, 0, MAX_HASHES)
+    if count > coins * MAX_ROWS:
+        raise ProofError(f"{count} hashes for {coins} coins")
     end = at + count * HASH_SIZE
     if end > len(data):
         raise DecodeError("it ends before its last hash")
     hashes = tuple(data[start : start + HASH_SIZE] for start in range(at, end, HASH_SIZE))
     count, at = read_compact_size(data, end, len(data))
+    if count != coins:
+        raise ProofError(f"{count} positions for {coins} coins")
     targets = []
     for _ in range(count):
         target, at = read_compact_size(data, at, _MAX_POSITION)

@@ -42,10 +42,13 @@ from btcnode.wire.bloom_filter import make_filter
 from btcnode.wire.codec import LimitExceeded, Message
 from btcnode.wire.constants import (
     MSG_BLOCK_SPENT,
+    MSG_UTREEXO_PROOF,
     NODE_BLOCK_UNDO,
     NODE_BLOOM,
     NODE_COMPACT_FILTERS,
+    NODE_NETWORK,
     NODE_UTREEXO_ARCHIVE,
+    NODE_UTXO_SET,
     NODE_XTHIN,
 )
 from btcnode.wire.registry import UnknownMessage, decode_message
@@ -70,6 +73,12 @@ Inventory = (1, 2, 3, 4, 5, 0x40000001, 0x40000002, 0x40000005, MSG_BLOCK_SPENT,
 OFFERED = NODE_BLOOM | NODE_COMPACT_FILTERS | NODE_XTHIN | NODE_BLOCK_UNDO | NODE_UTREEXO_ARCHIVE
 
 
+SERVICES = (1033, 1033, 9, 1, 0, 1033 | NODE_XTHIN, 1033 | NODE_BLOCK_UNDO)
+SIDE_SERVICES = {"full": (), "bridge": (), "compact": (1033 | NODE_UTREEXO_ARCHIVE, 1033 | NODE_UTXO_SET) * 6}
+SIDE_VERSIONS = {"full": (), "bridge": (70017,) * 6, "compact": (70017,) * 6}
+PROOFS = (b"\0\0\0", b"\0", b"\0\xfd\xff\xff\0", b"\1" + bytes(32) + b"\0\0", b"\0\2\5\5\2" + bytes(26))
+
+
 class FoundFilter(NamedTuple):
     """A block filter as far as the protocol looks at it."""
 
@@ -81,19 +90,23 @@ class FoundFilter(NamedTuple):
 class PeerFuzzer:
     """``step`` does one thing; what the protocol raises comes through."""
 
-    def __init__(self, params: NetworkParams, seed: int) -> None:
-        self.rng = rng = Random(f"peers {seed}")
+    def __init__(self, params: NetworkParams, seed: int, mode: str = "full") -> None:
+        """``mode``: "full", "bridge" (peers ask mostly for proofs and sets), or "compact": a node without coins."""
+        self.rng = rng = Random(f"peers {seed}" if mode == "full" else f"{mode} {seed}")
+        self.mode = mode
+        own = OWN_SERVICES & ~NODE_NETWORK if mode == "compact" else OWN_SERVICES
         self.pool = SmallPool()
         config = ProtocolConfig(
             dns_seed=False,
             tx_relay=True,
             tx_reconciliation=True,
             utxo_sets=True,
-            services=OWN_SERVICES | OFFERED,
+            services=own | OFFERED,
+            by_proofs=mode == "compact",
             block_relay=rng.choice(("auto", "compact", "xthin")),
         )
         self.bench = Bench(params, config=config, transactions=cast(TxSource, self.pool), seed=seed)
-        known = mine_chain(params, 40, UNIX_START - 60)
+        known = self.known = mine_chain(params, 300 if mode == "compact" else 40, UNIX_START - 60)
         self.blocks = [*known, *mine_chain(params, 15, UNIX_START - 30, extra=b"\x03")]
         self.bench.load(known[:20])
         for index in self.bench.chain.active.span(1, 20):
@@ -112,6 +125,7 @@ class PeerFuzzer:
             + [self._disconnect, self._buffer, self._command, self._confirm] + [self._mine] * 2
         )  # fmt: skip
         self._makers = self._message_makers()
+        self._side_makers = self._side_message_makers()
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -269,6 +283,13 @@ class PeerFuzzer:
         payload = self.rng.choice((None, bytes(35), bytes(4_000_001)))
         self._feed(ev.UtreexoRead(effect.peer_id, effect.index, payload))
 
+    def keep_proof(self, effect: fx.KeepProof) -> None:
+        """A proof is kept; now and then its block cannot be connected by it."""
+        assert effect.index >= 0
+        self._feed(cmd.ProofsKept((effect.index,)))
+        if self.rng.random() < 0.1:
+            self._feed(cmd.ProofRefused(effect.index, "as it pleases", self.rng.random() < 0.5))
+
     def take_spent(self, effect: fx.TakeSpent) -> None:
         """Coins that a peer told are wrong, or good."""
         assert effect.index >= 0
@@ -302,7 +323,7 @@ class PeerFuzzer:
         if isinstance(message, m.Ping):
             self._send(peer, m.Pong(message.nonce))
         elif isinstance(message, m.GetHeaders):
-            self._send(peer, m.Headers(tuple(raw[:80] for raw in self.blocks[-60:])))
+            self._send(peer, self._known_headers())
         elif isinstance(message, m.GetBlockTxn) and (raw := self._block_of(message.block_hash)) is not None:
             block = parse_block(raw)
             found = tuple(block.tx_raw(n) for n in message.indexes if n < block.n_tx)
@@ -310,6 +331,9 @@ class PeerFuzzer:
         elif isinstance(message, m.GetBlockSpent):
             missing = m.NotFound((m.InvItem(MSG_BLOCK_SPENT, message.block_hash),))
             self._send(peer, m.BlockSpent(message.block_hash, b"\0") if self.rng.random() < 0.8 else missing)
+        elif isinstance(message, m.GetUtreexoProof):
+            missing = m.NotFound((m.InvItem(MSG_UTREEXO_PROOF, message.block_hash),))
+            self._send(peer, m.UtreexoProof(message.block_hash, b"\0\0\0") if self.rng.random() < 0.8 else missing)
         elif isinstance(message, m.GetUtxoTree):
             self._send(peer, UTXO_TREE)
         elif isinstance(message, m.GetUtxoSet):
@@ -440,13 +464,14 @@ class PeerFuzzer:
         if rng.random() < 0.02:
             self._send_run(self._peer())
             return
-        self._send(self._peer(), rng.choice(self._makers)())
+        aside = self.mode != "full" and rng.random() < 0.5
+        self._send(self._peer(), rng.choice(self._side_makers if aside else self._makers)())
 
     def _version(self) -> m.Version:
         rng = self.rng
         return m.Version(
-            version=rng.choice((70016, 70016, 70016, 70015, 60000, 31402, 209)),
-            services=rng.choice((1033, 1033, 9, 1, 0, 1033 | NODE_XTHIN, 1033 | NODE_BLOCK_UNDO, rng.getrandbits(64))),
+            version=rng.choice((70016, 70016, 70016, 70015, 60000, 31402, 209, *SIDE_VERSIONS[self.mode])),
+            services=rng.choice((*SERVICES, rng.getrandbits(64), *SIDE_SERVICES[self.mode])),
             time=rng.choice((UNIX_START, 0, 2**62)),
             nonce=rng.getrandbits(64),
             user_agent=rng.randbytes(rng.randrange(30)),
@@ -572,6 +597,30 @@ class PeerFuzzer:
             lambda: UnknownMessage("sometext", rng.randbytes(9)),
         ]
 
+    def _known_headers(self) -> m.Headers:
+        """Those of the known chain for a node without coins, which has all proofs ahead of it; else of two branches."""
+        raws = self.known if self.mode == "compact" else self.blocks[-60:]
+        return m.Headers(tuple(raw[:80] for raw in raws))
+
+    def _side_message_makers(self) -> list[Callable[[], Message]]:
+        """Proofs and sets, asked for and told: what fits, what was asked of nobody, replayed, with absurd numbers."""
+        rng = self.rng
+        return [
+            lambda: m.GetUtreexoProof(self._hash()),
+            lambda: m.GetUtreexoProof(self._hash(), rng.randrange(9), b"\xff" * rng.randrange(99), rng.randbytes(9)),
+            lambda: m.GetUtreexoRoot(self._hash()),
+            lambda: m.UtreexoProof(self._hash(), rng.choice(PROOFS)),
+            lambda: m.UtreexoProof(self._hash(), rng.choice(PROOFS)),
+            lambda: m.UtreexoRoot(rng.getrandbits(64), rng.getrandbits(64), self._hash(), (self._hash(),) * 3),
+            lambda: m.NotFound(tuple(m.InvItem(MSG_UTREEXO_PROOF, self._hash()) for _ in range(rng.randrange(20)))),
+            self._known_headers,
+            lambda: m.Feature(b"BIP452", b""),
+            lambda: m.GetUtxoTree(rng.choice((UTXO_TREE.block_hash, self._hash()))),
+            lambda: m.GetUtxoSet(rng.choice((UTXO_TREE.block_hash, self._hash())), rng.choice((0, 8, 9, 2**32 - 1))),
+            lambda: rng.choice((UTXO_TREE, m.UtxoTree(UTXO_TREE.block_hash, 2, 5, bytes(32)))),
+            lambda: m.UtxoSetChunk(rng.choice((UTXO_TREE.block_hash, self._hash())), rng.randrange(9), b"some"),
+        ]
+
     # -- what must hold ------------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -588,6 +637,9 @@ class PeerFuzzer:
             assert len(peer.blocks.late) <= limits.MAX_LATE_PER_PEER
             assert len(peer.spent.in_flight) <= limits.MAX_SPENT_PER_PEER
             assert len(peer.spent.late) <= limits.MAX_LATE_PER_PEER
+            assert len(peer.proofs.in_flight) <= limits.MAX_PROOFS_PER_PEER
+            assert len(peer.proofs.late) <= limits.MAX_LATE_PER_PEER
+            assert len(peer.proofs.missing) <= limits.MAX_MISSING_PER_PEER
             assert len(peer.serve.spent.waiting) <= limits.MAX_SPENT_QUEUE
             assert len(peer.serve.utreexo.waiting) <= limits.MAX_UTREEXO_QUEUE
             assert len(peer.serve.utxo_sets.waiting) <= limits.MAX_UTXO_SET_QUEUE
@@ -597,6 +649,11 @@ class PeerFuzzer:
             assert len(peer.serve.parts) <= limits.MAX_PENDING_BLOCKTXN
             assert peer.unjudged.again >= 0
             assert peer.txs_in_validation >= 0
+        proofs, headers = protocol._proofs, len(self.bench.chain.blocks) + len(self.blocks) + 1
+        if proofs is not None:
+            assert len(proofs._asked) <= limits.MAX_PROOFS_ASKED
+            assert max(len(proofs._here), len(proofs._wanted), len(proofs._doubted)) <= headers
+        assert len(ctx.providers._failed) <= limits.MAX_FAILED_PROVIDERS
         sets = protocol._utxo_set
         assert len(sets._asked) + len(sets._judging) <= limits.MAX_UTXO_CHUNKS
         assert len(sets._liars) <= limits.MAX_UTXO_LIARS
@@ -616,13 +673,17 @@ class PeerFuzzer:
         assert not protocol._download.validating
         assert not protocol._spent._asked
         assert not protocol._utxo_set._asked
+        assert protocol._proofs is None or not protocol._proofs._asked
         assert not protocol._intake._open
         assert not protocol._reconciliation.registered
         assert not protocol._intake.download.orphanage.all()
 
 
 UTXO_TREE = m.UtxoTree(b"\x01" * 32, 2, 9 * CHUNK_SIZE, bytes(range(32)) * 9)
-REQUESTS = (m.Ping, m.GetHeaders, m.GetData, m.GetBlockTxn, m.GetBlockSpent, m.GetUtxoTree, m.GetUtxoSet)
+REQUESTS = (
+    m.Ping, m.GetHeaders, m.GetData, m.GetBlockTxn, m.GetBlockSpent, m.GetUtreexoProof, m.GetUtxoTree, m.GetUtxoSet,
+)  # fmt: skip
+MODES = ("full", "bridge", "compact")
 ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.Send: PeerFuzzer.asked,
     fx.Disconnect: PeerFuzzer.closed,
@@ -635,6 +696,7 @@ ANSWERS: dict[type, Callable[[PeerFuzzer, Any], None]] = {
     fx.ReadFilters: PeerFuzzer.read_filters,
     fx.ReadSpent: PeerFuzzer.read_spent,
     fx.ReadUtreexo: PeerFuzzer.read_utreexo,
+    fx.KeepProof: PeerFuzzer.keep_proof,
     fx.TakeSpent: PeerFuzzer.take_spent,
     fx.ReadUtxoSet: PeerFuzzer.read_utxo_set,
     fx.TakeUtxoTree: PeerFuzzer.take_utxo_tree,

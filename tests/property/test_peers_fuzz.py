@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from btcnode.networks.parameters import params_for
-from tests.lib.peer_fuzz import PeerFuzzer, memory_of
+from tests.lib.peer_fuzz import MODES, PeerFuzzer, memory_of
 
 STEPS = 4000
 MEMORY_LIMIT = 64 << 20
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_peers_raise_nothing_and_leave_nothing(seed: int) -> None:
-    fuzzer = PeerFuzzer(params_for("regtest"), seed)
+@pytest.mark.parametrize(("mode", "seed"), [("full", 1), ("full", 2), *((mode, 0) for mode in MODES)])
+def test_random_peers_raise_nothing_and_leave_nothing(mode: str, seed: int) -> None:
+    fuzzer = PeerFuzzer(params_for("regtest"), seed, mode)
     for step in range(STEPS):
         fuzzer.step()
         if step % 50 == 0:
