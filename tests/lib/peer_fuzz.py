@@ -412,6 +412,8 @@ class PeerFuzzer:
 
     def _send(self, peer: int, message: Message) -> None:
         """A message arrives, perhaps with bytes changed."""
+        if self._is_paused(peer):
+            return
         command = message.name if isinstance(message, UnknownMessage) else message.command
         self.counts[f"message {command[:12]}"] += 1
         if self.rng.random() > CHANGED or isinstance(message, m.Version | m.Verack):
@@ -452,8 +454,13 @@ class PeerFuzzer:
             if MIN_TX_SIZE <= len(bent) < LARGE_TX:
                 payloads.append(bent)
         hashed = self.rng.random() < 0.5  # as version 1 of the transport has it
-        if payloads:
+        if payloads and not self._is_paused(peer):
             self._feed(ev.TransactionsReceived(peer, tuple((raw, sha256d(raw) if hashed else b"") for raw in payloads)))
+
+    def _is_paused(self, peer: int) -> bool:
+        """Whether the reactor does not read from the peer."""
+        state = self.bench.protocol._ctx.peers.get(peer)
+        return state is not None and bool(state.pauses)
 
     def _message(self) -> None:
         rng = self.rng

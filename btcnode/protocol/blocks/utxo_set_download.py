@@ -60,7 +60,8 @@ class UtxoSetDownload:
         if command.tree.block_hash == self._block_hash:
             self._tree = command.tree
             self._root = command.tree.root
-            self._wanted = dict.fromkeys(chunk for chunk in command.chunks if chunk not in self._judging)
+            under_way = self._asked.keys() | self._judging.keys()
+            self._wanted = dict.fromkeys(chunk for chunk in command.chunks if chunk not in under_way)
             self._ask()
 
     def on_drop(self, _: DropUtxoSet) -> None:

@@ -15,6 +15,7 @@ from btcnode.protocol.limits import (
     MAX_UTXO_CHUNKS,
     UTXO_CHUNK_LATE,
     UTXO_CHUNK_PATIENCE,
+    UTXO_LOOK_INTERVAL,
     UTXO_TREE_AGAIN,
     UTXO_TREE_PATIENCE,
     UTXO_TREES_AT_ONCE,
@@ -269,3 +270,15 @@ def test_a_sleep_of_the_machine_is_no_peers_fault(bench: Bench) -> None:
     first, second = begun(bench, 2, (0, 1))
     bench.wait(UTXO_CHUNK_PATIENCE * 2, each=UTXO_CHUNK_PATIENCE * 2)
     assert bench.state(first).utxo_set.in_flight and bench.state(second).utxo_set.in_flight
+
+
+def test_what_is_under_way_is_asked_of_nobody_else_when_the_chunks_are_told_again(bench: Bench) -> None:
+    first, second = begun(bench, 2)
+    assert (asked(bench, first), asked(bench, second)) == ([0], [1])
+    bench.step(FetchUtxoChunks(TREE, tuple(range(9))))
+    third = speaker(bench)
+    bench.wait(UTXO_LOOK_INTERVAL + 1)
+    bench.receive(third, TREE)
+    assert asked(bench, third) == [2]
+    for peer, chunk in ((first, 0), (second, 1), (third, 2)):
+        tell(bench, peer, chunk)
