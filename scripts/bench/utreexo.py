@@ -44,6 +44,7 @@ class Figures:
     memory: int
     state: int
     disk: int
+    roots: str = ""  # how many, of how many leaves
 
     @property
     def all_cpu(self) -> float:
@@ -90,11 +91,13 @@ def run(name: str, chain: Chain, bridge: NodeProcess, options: argparse.Namespac
             seconds, ended = time.perf_counter() - start, family_cpu(pid)
             cpu, worker_cpu = (after - before for before, after in zip(begun, ended, strict=True))
             roots = [] if name == "full" or options.no_roots else roots_of(node, chain.total)
-            state = 32 + len(node.rpc("getutreexoroots")["hex"]) // 2 if name == "compact" else 0
+            told = node.rpc("getutreexoroots") if name == "compact" else None
+            state = 0 if told is None else 32 + len(told["hex"]) // 2
+            kept = "" if told is None else f"{len(told['roots'])} of {told['numleaves']:,} leaves"
             assert node.stop() == 0
             state = state or size_of(node.net_dir / "chainstate" / "coins")
             peak = memory if group is None else group.peak
-            return Figures(seconds, cpu, worker_cpu, peak, state, size_of(node.net_dir)), roots
+            return Figures(seconds, cpu, worker_cpu, peak, state, size_of(node.net_dir), kept), roots
 
 
 @contextmanager
@@ -120,7 +123,7 @@ def line(name: str, chain: Chain, figures: Figures, full: Figures | None) -> str
         ratios = (f"{full.seconds / figures.seconds:.2f}", f"{full.all_cpu / figures.all_cpu:.2f}")
     rate = chain.all_inputs / figures.seconds
     cpu = f"{figures.cpu:.1f} + {figures.worker_cpu:.1f}"
-    sizes = f"{figures.state:,} | {figures.disk / 1e6:,.1f}"
+    sizes = f"{figures.state:,} | {figures.roots} | {figures.disk / 1e6:,.1f}"
     return (
         f"| {name} | {figures.seconds:.1f} | {rate:,.0f} | {ratios[0]} | {cpu} | {ratios[1]} | {figures.memory >> 20}"
         f" | {sizes} |"
@@ -149,7 +152,8 @@ def main() -> None:
                 print(f"the roots after the last {len(roots)} blocks are the bridge's")
     transactions = f"{chain.txs:,} transactions in large ones"
     print(f"{chain.total} blocks, {transactions}, {chain.all_inputs:,} inputs, --par {options.par}")
-    print("| node | seconds | inputs/s | of full's | CPU: node + workers | of full's | MB at most | state | disk MB |")
+    columns = "seconds | inputs/s | of full's | CPU: node + workers | of full's | MB at most | state | roots | disk MB"
+    print(f"| node | {columns} |")
     for name, figures in found.items():
         print(line(name, chain, figures, found.get("full")))
 
