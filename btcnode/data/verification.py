@@ -14,6 +14,7 @@ from btcnode.consensus.connect import coinbases_differ
 from btcnode.data.coin_keys import KeySpool
 from btcnode.data.folder import BlockFolder, Chain
 from btcnode.data.ranges import checked_range
+from btcnode.data.repeats import RepeatSearch, Sightings, find_sightings, repeat_failures, repeated
 from btcnode.data.report import Report, Sample
 from btcnode.data.tables import TableChain, TablePlace
 from btcnode.data.tasks import TaskRunner
@@ -34,7 +35,6 @@ from btcnode.primitives.hashes import to_display
 from btcnode.storage.block_import import MIN_BLOCK_SIZE
 from btcnode.storage.layout import block_file_name
 from btcnode.storage.muhash import MODULUS, number_digest
-from btcnode.swiftsync.ledger import find_repeated
 
 TASK_BYTES = 16 << 20  # of blocks: what a worker holds the coins of
 PLACES_AT_ONCE = 1000
@@ -259,11 +259,13 @@ def _put_sums_together(
     """Put the sums together: every coin made before it is spent, and spent once; no transaction twice."""
     params: NetworkParams = work.source.params
     known = [at for at, name in params.bip30_exceptions if at <= report.height and work.hash(at) == name]
-    repeated = find_repeated(total.coinbases, known)
-    if repeated is not None:
-        name = to_display(work.hash(repeated[1]))
-        text = f"its coinbase is that of height {repeated[0]} once more"
-        report.failures.append(Failure(repeated[1], name, "bad-txns-BIP30", text))
+    twice = repeated(total.coinbases, known)
+    if twice:
+
+        def sightings(txids: frozenset[bytes]) -> Iterator[Sightings]:
+            return runner.run(find_sightings, RepeatSearch(shared, txids), work.tasks(report.height, task_bytes))
+
+        report.failures += repeat_failures(twice, known, sightings, work.hash)
     unmatched = total.unmatched()
     if unmatched:
         search = SpendSearch(shared, frozenset(unmatched))

@@ -314,6 +314,43 @@ def test_a_coinbase_that_comes_again_is_named(tmp_path: Path, again: int) -> Non
     assert (failure.height, failure.reason) == (again, "bad-txns-BIP30") and "of height 10" in failure.detail
 
 
+TWICE = 115  # the height at which a coinbase comes again: that of height 10 may be spent from 110 on
+
+
+def with_spent_coinbase(*, spent_at: int | None, descendant: bool = False) -> UncheckedChain:
+    """The coinbase of height 10 comes again, its first one spent or not; so does the transaction that has spent it."""
+    chain = UncheckedChain(LATE)
+    coinbase = coinbase_tx(TWICE, 50 * 10**8, extra=b"twice")
+    spending = spend(coinbase.txid + bytes(4), value=5)
+    last = TWICE + 102
+    for height in range(1, last + 1):
+        template = chain.template(*[spending] * (height == spent_at or (descendant and height == last)))
+        chain.force(replace(template, coinbase=coinbase if height in (10, TWICE) else template.coinbase).build())
+    return chain
+
+
+@pytest.mark.parametrize("task_bytes", [1, TASK, 1 << 30], ids=["tasks apart", "some", "one task"])
+def test_a_coinbase_may_come_again_when_its_first_one_was_spent(tmp_path: Path, task_bytes: int) -> None:
+    """BIP30 refuses what would overwrite an unspent coin, and nothing else."""
+    chain = with_spent_coinbase(spent_at=112)
+    report = report_of(chain, tmp_path / "blocks", LATE, task_bytes)
+    assert report.is_good, report.as_text()
+    assert report.muhash == muhash_of(chain)
+
+
+@pytest.mark.parametrize("spent_at", [None, TWICE + 1], ids=["never", "too late"])
+def test_a_coinbase_may_not_come_again_before_its_first_one_was_spent(tmp_path: Path, spent_at: int | None) -> None:
+    report = report_of(with_spent_coinbase(spent_at=spent_at), tmp_path / "blocks", LATE)
+    assert (TWICE, "bad-txns-BIP30") in {(item.height, item.reason) for item in report.failures}, report.as_text()
+
+
+def test_what_descends_from_a_coinbase_that_came_again_may_not_overwrite_either(tmp_path: Path) -> None:
+    chain = with_spent_coinbase(spent_at=112, descendant=True)
+    failure = only_failure(report_of(chain, tmp_path / "blocks", LATE))
+    assert (failure.height, failure.reason) == (chain.tip, "bad-txns-BIP30")
+    assert "of height 112 comes once more" in failure.detail
+
+
 @pytest.mark.parametrize("task_bytes", [1, TASK, 1 << 30])
 def test_coinbases_that_were_overwritten_are_in_no_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_bytes: int
