@@ -323,7 +323,7 @@ def export(
     poll: Annotated[float, typer.Option(help="With --follow: seconds between two looks.", min=0.01)] = 10.0,
     blocks: BlocksFolder = None,
     scheduler: Scheduler = None,
-    workers: Annotated[int, typer.Option(help="Local processes, without a scheduler.")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Local processes.", show_default="1")] = None,
     **options: Any,
 ) -> None:
     """Write the chain as tables (Parquet) from a node's block files, while it runs or not (docs/data.md)."""
@@ -335,6 +335,13 @@ def export(
         blocks or settings.blocks_dir, settings.params, out, first, last, tables, with_prevouts, partition, follow_s
     )
     export_command(wish, Cluster(scheduler, workers), typer.echo)
+
+
+def _check_together(contradictions: dict[str, bool]) -> None:
+    """Raise ConfigError for the first contradiction that there is."""
+    for text, there in contradictions.items():
+        if there:
+            raise ConfigError(text)
 
 
 @app.command()
@@ -363,6 +370,13 @@ def verify(
     from btcnode.data.command import Cluster, VerifyWish, verify_command
 
     settings = from_keywords(options).settings
+    _check_together(
+        {
+            "--ask-node asks for the coins of the node's tip: it cannot be given with --muhash or --to": ask_node
+            and (muhash is not None or last is not None),
+            "The blocks are those of --tables or of --blocks, not both": tables is not None and blocks is not None,
+        }
+    )
     if ask_node:
         with _running_node(settings, own_port=options.get("rpcport") is not None, timeout=None) as client:
             told = client.call("gettxoutsetinfo", "muhash")
@@ -370,7 +384,7 @@ def verify(
     wish = VerifyWish(
         blocks or settings.blocks_dir, settings.params, tables, last, muhash, task_mb * 1_000_000, scratch, report, plot
     )
-    if not verify_command(wish, Cluster(scheduler, workers or os.cpu_count() or 1), typer.echo):
+    if not verify_command(wish, Cluster(scheduler, workers, os.cpu_count() or 1), typer.echo):
         raise typer.Exit(1)
 
 

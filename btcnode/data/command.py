@@ -19,18 +19,22 @@ from btcnode.primitives.hashes import from_display
 from btcnode.storage.durable import write_durably
 
 MEGA = 1_000_000
+MAX_POLL_S = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Who does the work: a Dask ``scheduler``, or so many local ``workers``."""
+    """Who does the work: a Dask ``scheduler``, or so many local ``workers`` (``usual`` where nothing is said)."""
 
     scheduler: str | None = None
-    workers: int = 1
+    workers: int | None = None
+    usual: int = 1
 
     def runner(self) -> TaskRunner:
         """To be entered; raises ConfigError."""
-        return TaskRunner(scheduler=self.scheduler, workers=self.workers)
+        if self.scheduler is not None and self.workers is not None:
+            raise ConfigError("A scheduler has workers of its own: --workers cannot be given together with --scheduler")
+        return TaskRunner(scheduler=self.scheduler, workers=self.usual if self.workers is None else self.workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ def export_command(wish: ExportWish, cluster: Cluster, say: Callable[[str], None
 
     if wish.follow_s is not None and wish.last is not None:
         raise ConfigError("--follow goes on for ever: it cannot be given together with --to")
+    if wish.follow_s is not None and not 0 < wish.follow_s <= MAX_POLL_S:
+        raise ConfigError(f"Between two looks there are at most {MAX_POLL_S:.0f} seconds, not {wish.follow_s}")
     form = ExportForm.checked(wish.tables.split(","), wish.with_prevouts, wish.partition)
     folder = BlockFolder(wish.blocks_dir, wish.params)
     is_fresh = True
@@ -120,6 +126,10 @@ def verify_command(wish: VerifyWish, cluster: Cluster, say: Callable[[str], None
     for path in (wish.report, wish.plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"There is no folder for {path}")
+        if path is not None and path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is no file: it would be replaced")
+    if wish.report is not None and wish.plot is not None and wish.report.absolute() == wish.plot.absolute():
+        raise ConfigError("--report and --plot cannot be one file")
     work: Work
     if wish.tables_dir is not None:
         work = TableWork(TableChain(wish.tables_dir, wish.params))

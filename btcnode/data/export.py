@@ -14,8 +14,9 @@ the manifest, which comes last and goes first: files without one are of no parti
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -30,7 +31,8 @@ from btcnode.data.ranges import PARTITION, check_partition, checked_range, parti
 from btcnode.data.rows import batches_of
 from btcnode.data.schema import DICTIONARIES, ORDER, TABLES, VERSION, schema_of
 from btcnode.data.tasks import TaskRunner
-from btcnode.errors import ConfigError, StorageError
+from btcnode.errors import ConfigError, DecodeError, StorageError
+from btcnode.files import parse_json, read_limited
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import from_display, to_display
 from btcnode.storage.durable import storage_error, sync_directory, sync_file, write_durably
@@ -40,6 +42,9 @@ from btcnode.storage.locking import DirectoryLock
 EXPORT_FILE = "export.json"
 MANIFEST_DIR = "manifest"
 COMPRESSION = "zstd"
+MANIFEST_ROOM = 1 << 20  # bytes of a manifest beside its hashes, and of the file that says what is exported
+MANIFEST_BLOCK = 80  # bytes for each hash
+_OWN_FILE = re.compile(r"\.\d{10,}-\d{10,}\.([0-9a-f]{16}|json)\.new")  # while it is written
 
 
 class Partition(NamedTuple):
@@ -159,7 +164,7 @@ class ExportFolder:
     def form(self) -> tuple[ExportForm, str]:
         """What was exported, and of which chain; raises ConfigError where this is no export."""
         try:
-            told = json.loads((self.out / EXPORT_FILE).read_text())
+            told = parse_json(read_limited(self.out / EXPORT_FILE, MANIFEST_ROOM))
             form = ExportForm(tuple(told["tables"]), told["prevouts"], told["partition"])
             version, chain = told["version"], told["chain"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -206,7 +211,7 @@ class ExportFolder:
         try:
             for name in (*form.tables, MANIFEST_DIR):
                 for path in (self.out / name).iterdir():
-                    if path.name.startswith(".") or (path.suffix == ".parquet" and path.stem not in whole):
+                    if _is_left_over(path.name, whole):
                         path.unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(error, f"cannot clear away in {self.out}") from None
@@ -216,13 +221,28 @@ class ExportFolder:
         found = [Partition.named(path.stem) for path in (self.out / MANIFEST_DIR).glob("*.json")]
         return sorted(partition for partition in found if partition is not None)
 
-    def hash_at(self, partition: Partition, height: int) -> bytes:
-        """Hash of a block of a partition, empty where its manifest cannot be read."""
+    def _manifest(self, partition: Partition) -> Any:
+        """What a manifest says, None where it cannot be read."""
+        room = MANIFEST_ROOM + MANIFEST_BLOCK * (partition.last - partition.first + 1)
         try:
-            hashes = json.loads(self.manifest_path(partition).read_text())["hashes"]
-            return from_display(hashes[height - partition.first])
-        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            return parse_json(read_limited(self.manifest_path(partition), room))
+        except (OSError, ValueError):
+            return None
+
+    def hash_at(self, partition: Partition, height: int) -> bytes:
+        """Hash of a block of a partition, empty where its manifest has none."""
+        try:
+            return from_display(self._manifest(partition)["hashes"][height - partition.first])
+        except (AttributeError, DecodeError, LookupError, TypeError, ValueError):
             return b""
+
+    def is_whole(self, partition: Partition, tables: Sequence[str]) -> bool:
+        """Whether its files are there, and as large as they were written."""
+        try:
+            sizes = self._manifest(partition)["bytes"]
+            return all(self.table_path(table, partition).stat().st_size == sizes[table] for table in tables)
+        except (OSError, LookupError, TypeError):
+            return False
 
     def name_files(self, written: Written) -> None:
         """Give the files of a partition their names, then write its manifest; raises StorageError."""
@@ -259,6 +279,14 @@ class ExportFolder:
             raise storage_error(error, f"cannot delete a partition in {self.out}") from None
 
 
+def _is_left_over(name: str, whole: Collection[str]) -> bool:
+    """Whether a file is one that a kill has left, or of no partition: others are not ours to delete."""
+    if _OWN_FILE.fullmatch(name):
+        return True
+    stem, dot, suffix = name.partition(".")
+    return dot + suffix == ".parquet" and Partition.named(stem) is not None and stem not in whole
+
+
 def export_chain(
     folder: BlockFolder,
     out: Path,
@@ -278,9 +306,13 @@ def export_chain(
     first, last = checked_range(first, last, chain.tip)
     out = out.absolute()  # workers are elsewhere
     try:
+        if out.resolve().is_relative_to(folder.directory.resolve()):
+            raise ConfigError(f"{out} lies in the folder of the block files: choose another folder")
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(error, f"cannot make {out}") from None
+    except RuntimeError:
+        raise StorageError(f"cannot make {out}: its symbolic links lead nowhere") from None
     lock = DirectoryLock(out)
     try:
         target = ExportFolder(out)
@@ -295,13 +327,19 @@ def export_chain(
                 tasks.append(_ExportTask(partition, chain.places(*partition)))
         total = sum(len(task.places) for task in tasks)
         shared = _Shared(folder.source, str(out), form)
-        for written in runner.run(_write_task, shared, tasks):
-            target.name_files(written)
-            for other in there:
-                if written.partition.covers(other):
-                    target.remove(other, form.tables)
-            result.written.append(written)
-            show(result.blocks, total)
+        try:
+            with closing(runner.run(_write_task, shared, tasks)) as found:
+                for written in found:
+                    target.name_files(written)
+                    for other in there:
+                        if written.partition.covers(other):
+                            target.remove(other, form.tables)
+                    result.written.append(written)
+                    show(result.blocks, total)
+        except BaseException:
+            with suppress(StorageError):
+                target.clear_away(form)  # what others have begun: the disk may be full
+            raise
         if runner.lost:
             target.clear_away(form)  # what they have begun
         return result
@@ -321,7 +359,7 @@ def _those_of_chain(target: ExportFolder, chain: Chain, form: ExportForm, result
     )
     good: list[Partition] = []
     for partition in partitions:
-        is_whole = all(target.table_path(table, partition).exists() for table in form.tables)
+        is_whole = target.is_whole(partition, form.tables)
         if partition.last <= chain.tip:
             is_of_chain = target.hash_at(partition, partition.last) == chain.hash(partition.last)
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from btcnode.errors import StorageError
+from btcnode.files import open_regular
 from btcnode.storage.durable import storage_error
 from btcnode.storage.layout import FRAME, FRAME_SIZE
 from btcnode.storage.obfuscation import Obfuscation
@@ -55,8 +56,8 @@ class FrameWalk:
         Raises StorageError.
         """
         try:
-            fd = os.open(self._path, os.O_RDONLY)
-            try:
+            with open_regular(self._path) as file:
+                fd = file.fileno()
                 size = os.fstat(fd).st_size
                 stamp = (size, os.fstat(fd).st_mtime_ns)
                 if self._doubted >= 0:
@@ -66,8 +67,6 @@ class FrameWalk:
                 while (frame := self._find(fd, size)) is not None:
                     yield frame
                 self._seen = stamp
-            finally:
-                os.close(fd)
         except OSError as error:
             raise storage_error(error, f"cannot read {self._path}") from None
 
@@ -118,11 +117,8 @@ class FrameWalk:
 def read_at(path: Path, pos: int, size: int, obfuscation: Obfuscation) -> bytes:
     """So many clear bytes of a file; raises StorageError, also where the file is shorter."""
     try:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            data = os.pread(fd, size, pos)
-        finally:
-            os.close(fd)
+        with open_regular(path) as file:
+            data = os.pread(file.fileno(), size, pos)
     except OSError as error:
         raise storage_error(error, f"cannot read {path}") from None
     if len(data) != size:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from btcnode.data.local_processes import AHEAD, LocalProcesses, LostAgainError
 from btcnode.errors import BtcnodeError, ConfigError
 
+MAX_WORKERS = 1024  # processes of one machine
 RETRIES = 3  # of a task whose worker was lost, or that has raised an error of the system
 CONNECT_TIMEOUT_S = 10
 LOOK_S = 1.0  # from one look at the workers to the next, while nothing is done
@@ -51,8 +52,8 @@ class TaskRunner(AbstractContextManager["TaskRunner"]):
         self._client: Any = None
         self._seen: set[str] = set()
         self._lost = 0
-        if workers < 1:
-            raise ConfigError(f"There have to be workers: {workers}")
+        if not 1 <= workers <= MAX_WORKERS:
+            raise ConfigError(f"There can be 1 to {MAX_WORKERS} workers on one machine, not {workers}")
         self._local = LocalProcesses(workers, RETRIES)
         if scheduler is not None:
             self._client = self._connected(scheduler)

@@ -22,6 +22,7 @@ from btcnode.data.verification import FolderWork, verify_chain
 from tests.lib.bitcoind import Bitcoind, find_bitcoind
 from tests.lib.block_folder import busy_chain, folder_of
 from tests.lib.chain_generator import ChainGenerator
+from tests.lib.full_disk import enlarge, small_disk
 from tests.lib.mini_chain import REGTEST, MiniChain
 from tests.lib.process import NodeProcess, environment, wait_until
 from tests.unit.data.test_data_verify import chain_with_three_faults
@@ -128,7 +129,8 @@ def test_a_killed_export_goes_on_and_ends_with_the_same_files(tmp_path: Path) ->
     killed = 0
     out = tmp_path / "out"
     for number in range(12):
-        process = subprocess.Popen(command("export", *words, "--out", out), env=environment(), stdout=subprocess.PIPE)
+        own = command("export", *words, "--out", out, "--workers", 2)
+        process = subprocess.Popen(own, env=environment(), stdout=subprocess.PIPE)
 
         def has_more(least: int = number, process: subprocess.Popen[bytes] = process) -> bool:
             return process.poll() is not None or len(list(out.glob("manifest/*.json"))) > least
@@ -143,6 +145,30 @@ def test_a_killed_export_goes_on_and_ends_with_the_same_files(tmp_path: Path) ->
     assert killed >= 2
     assert btcnode("export", *words, "--out", out)[0] == 0
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_disk_that_gets_full_leaves_whole_partitions(tmp_path: Path) -> None:
+    """Of a file system without room for all: one line, and with room again it goes on."""
+    chain = busy_chain(30, 20)
+    folder_of(chain, tmp_path / "blocks", file_size=200_000)
+    words = "--network", "regtest", "--blocks", tmp_path / "blocks", "--with-prevouts", "--partition", 10
+    assert btcnode("export", *words, "--out", tmp_path / "whole")[0] == 0
+    size = sum(map(len, contents(tmp_path / "whole").values()))
+    with small_disk(tmp_path / "disk", size // 2):
+        out = tmp_path / "disk/out"
+        status, text = btcnode("export", *words, "--out", out, "--workers", 2)
+        assert status == 1 and "no room left: nothing was lost" in text and len(text.strip().splitlines()) == 1, text
+        there = sorted((out / "manifest").glob("*.json"))
+        assert there
+        for path in there:
+            for table in TABLES:
+                name = f"{table}/{path.stem}.parquet"
+                assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert not list(out.rglob("*.new"))
+        enlarge(tmp_path / "disk", 4 * size)
+        status, text = btcnode("export", *words, "--out", out, "--workers", 2)
+        assert status == 0 and f"{len(there)} partitions were there" in text, text
+        assert contents(out) == contents(tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,9 @@ def test_an_interrupted_export_goes_on_and_ends_with_the_same_files(chain: Unche
     run(tmp_path / "blocks", tmp_path / "out", last=49)
     target = ExportFolder(tmp_path / "out")
     # as a kill leaves them: files that were not renamed, and a partition without its manifest
-    target.table_path("outputs", Partition(50, 59)).with_name(".0000000050-0000000059.new").write_bytes(b"half")
+    target.table_path("outputs", Partition(50, 59)).with_name(
+        ".0000000050-0000000059.0123456789abcdef.new"
+    ).write_bytes(b"half")
     target.manifest_path(Partition(20, 29)).unlink()
     done = run(tmp_path / "blocks", tmp_path / "out")
     assert done.kept == 4 and Partition(20, 29) in {item.partition for item in done.written}
@@ -233,7 +235,7 @@ def test_folders_that_cannot_be_are_told(chain: UncheckedChain, tmp_path: Path) 
         with pytest.raises(StorageError, match=r"cannot make .*/file"):
             run(tmp_path / "blocks", out)
     run(tmp_path / "blocks", tmp_path / "out", last=9)
-    (tmp_path / "out/inputs/.x.new").mkdir()
+    (tmp_path / "out/inputs/.0000000000-0000000009.0123456789abcdef.new").mkdir()
     with pytest.raises(StorageError, match=r"cannot clear away in .*/out"):
         run(tmp_path / "blocks", tmp_path / "out")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,12 @@ from btcnode.data.folder import BlockFolder, DataError
 from btcnode.data.frames import FrameWalk
 from btcnode.errors import ConfigError
 from btcnode.networks.parameters import params_for
+from btcnode.primitives.hashes import sha256d
+from btcnode.primitives.header import HEADER_STRUCT
 from btcnode.primitives.tx import Tx
 from btcnode.storage.layout import FRAME, FRAME_SIZE
 from btcnode.storage.obfuscation import Obfuscation
+from btcnode.testing.blocks import grind
 from tests.lib.block_folder import UncheckedChain, WrittenFolder, busy_chain, folder_of, stored
 from tests.lib.mini_chain import REGTEST, MiniChain, spend
 
@@ -286,3 +291,35 @@ def test_blocks_of_every_network_are_known_by_its_magic(tmp_path: Path, name: st
     other = params_for("mainnet" if name != "mainnet" else "signet")
     with pytest.raises(DataError, match=f"not of network {other.name}"):
         BlockFolder(folder.path, other)
+
+
+HEADERS = 850_000  # about as many as mainnet has
+HEADER_BYTES = 300  # of memory for each at most
+
+
+@pytest.mark.slow
+def test_the_headers_of_a_whole_chain_are_read_in_bounded_memory(tmp_path: Path) -> None:
+    """Blocks of which nothing but the header is read."""
+    blocks = tmp_path / "blocks"
+    blocks.mkdir()
+    with (blocks / "blk00000.dat").open("wb") as file:
+        file.write(FRAME.pack(REGTEST.magic, len(REGTEST.genesis_block)) + REGTEST.genesis_block)
+        prev, when = sha256d(REGTEST.genesis_block[:80]), int.from_bytes(REGTEST.genesis_block[68:72], "little")
+        for height in range(1, HEADERS + 1):
+            fields = 0x20000000, prev, bytes(32), when + 500 * height, REGTEST.pow_limit_bits
+            raw = grind(HEADER_STRUCT.pack(*fields, 0))
+            prev = sha256d(raw)
+            file.write(FRAME.pack(REGTEST.magic, 120) + raw + b"\x01" + bytes(39))
+    program = f"""
+import resource
+from pathlib import Path
+from btcnode.data.folder import BlockFolder
+from btcnode.networks.parameters import params_for
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+chain = BlockFolder(Path({str(blocks)!r}), params_for("regtest")).chain()
+assert chain.hash(chain.tip).hex() == {prev.hex()!r}
+assert len(chain.median_times()) == {HEADERS + 1}
+print(chain.tip, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert int(told[0]) == HEADERS and 1024 * int(told[1]) < HEADERS * HEADER_BYTES, told
