@@ -277,10 +277,16 @@ class Chain:
         block: ParsedBlock | None = self.lately.get(("parsed", index))
         return block if block is not None and self.is_stored(index) else None
 
-    def is_stored(self, index: int) -> bool:
-        """Whether the block's bytes are here, and the file that has them."""
-        position = self._state.block_position(index)
-        return position is not None and self._state.store.files.block_path(position.file).exists()
+    def is_stored(self, index: int, *, undo: bool = False) -> bool:
+        """Whether the block's bytes are here, and the file that has them; with ``undo`` its undo data too."""
+        state, files = self._state, self._state.store.files
+        position = state.block_position(index)
+        if position is None or not files.block_path(position.file).exists():
+            return False
+        if not undo:
+            return True
+        position = state.undo_position(index)
+        return position is not None and files.undo_path(position.file).exists()
 
     def keep_parsed(self, index: int, block: ParsedBlock) -> None:
         """Remember what somebody has parsed; blocks that were not asked for lately are forgotten."""

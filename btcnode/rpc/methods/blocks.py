@@ -207,9 +207,10 @@ async def hex_text(raw: bytes) -> Written:
 async def _block_text(node: NodeParts, index: int, level: int) -> tuple[bytes, ...]:
     """``block_text`` of a block of this node, made beside the loop unless it was asked for lately; raises RpcError."""
     require_data(node, index)
-    key = ("block", index, level, level > 1 and node.chain.block_status(index).have_undo)
+    with_spent = level > 1 and node.chain.block_status(index).have_undo
+    key = ("block", index, level, with_spent)
     kept: tuple[bytes, ...] | None = node.chain.lately.get(key)
-    if kept is not None and node.chain.is_stored(index):
+    if kept is not None and node.chain.is_stored(index, undo=with_spent):
         await make_room(sum(map(len, kept)))
         return kept
     raw = await read_block(node, index)

@@ -76,9 +76,9 @@ def _each_once(names: Iterable[str]) -> list[str]:
 async def _figures(node: NodeParts, index: int) -> BlockStats:
     """What follows from a block's bytes and what it spends, kept for who asks again; raises RpcError."""
     key = ("figures", index)
-    height, status = node.chain.tree.height(index), node.chain.block_status(index)
+    height = node.chain.tree.height(index)
     kept: BlockStats | None = node.chain.lately.get(key)
-    if kept is not None and node.chain.is_stored(index) and (status.have_undo or not height):
+    if kept is not None and node.chain.is_stored(index, undo=height > 0):
         return kept
     raw = await read_block(node, index)
     if height:

@@ -267,6 +267,21 @@ def test_a_block_that_is_gone_is_not_answered_from_memory(running: Running) -> N
     assert running.call("getblock", name)["tx"] == [txid]
 
 
+def test_spent_outputs_that_are_gone_are_not_answered_from_memory(running: Running) -> None:
+    name = running.call("generatetodescriptor", 1, "raw(52)")[0]
+    before = [running.call("getblock", name, level) for level in (1, 2, 3)] + [running.call("getblockstats", name)]
+    files = running.parts.chain.driver.chainstate.store.files
+    files.undo_path(0).rename(files.directory / "elsewhere")
+    assert running.call("getblock", name, 1) == before[0]
+    for level in (2, 3):
+        assert running.call("getblock", name, level)["message"].startswith("Undo data expected but can't be read")
+    assert "code" in running.call("getblockstats", name)
+    (files.directory / "elsewhere").rename(files.undo_path(0))
+    assert [running.call("getblock", name, level) for level in (1, 2, 3)] + [
+        running.call("getblockstats", name)
+    ] == before
+
+
 TX = tx_of(2).raw.hex()
 TXID = "11" * 32
 PSBT = "cHNidP8BAD0CAAAAARERERERERERERERERERERERERERERERERERERERERERAAAAAAAAAAAAAegDAAAAAAAAAVEAAAAAAAAA"
