@@ -295,3 +295,31 @@ def test_a_transaction_with_its_proof(tmp_path: Path) -> None:
         assert node.rpc("getrawmempool") == [] and node.rpc("getbestblockhash") == made
         assert roots(node, len(chain) + 2) == roots(bridge, len(chain) + 2)
         assert "Traceback" not in node.output() + bridge.output()
+
+
+@pytest.mark.parametrize("place", ["the first root", "the last root", "the number of leaves"])
+def test_a_flipped_bit_in_the_roots_is_told_and_repaired(
+    tmp_path: Path, world: tuple[list[bytes], dict[BlockHash, bytes], MemoryBridge], place: str
+) -> None:
+    """Roots are all that stands for the coins: wrong ones would refuse every right proof, and blame who told it."""
+    chain, proofs, memory = world
+    with scripted(chain, proofs) as bridge, compact(tmp_path / "node", "--connect", bridge.address) as node:
+        node.start()
+        node.wait_height(len(chain))
+        assert node.stop() == 0
+        packed = memory.stump.pack()
+        at = {"the first root": 8, "the last root": len(packed) - 1, "the number of leaves": 0}[place]
+        path = node.net_dir / "chainstate" / "btcnode.mdb"
+        data = bytearray(path.read_bytes())
+        found, begin = 0, -1
+        while (begin := data.find(packed, begin + 1)) >= 0:
+            data[begin + at] ^= 1
+            found += 1
+        assert found
+        path.write_bytes(data)
+        with pytest.raises(RuntimeError, match=r"is damaged .* start with --reindex"):
+            node.start()
+        node.start("--reindex")
+        node.wait_height(len(chain))
+        assert node.rpc("getutreexoroots")["numleaves"] == memory.stump.leaves
+        assert "Traceback" not in node.output()
