@@ -41,6 +41,7 @@ class SpendingLife:
         self.problems: list[str] = []
         self.counts: dict[str, int] = defaultdict(int)
         self.signers: dict[tuple[str, int], list[str]] = defaultdict(list)  # by coin, in order of their answers
+        self._highest = 0  # block that there was
         self._stopping = False
         self._under_way: dict[str, str] = {}  # by thread
 
@@ -74,6 +75,14 @@ class SpendingLife:
             worker.join()
         self.node.start()
         self.check()
+        self._mine_back()
+
+    def _mine_back(self) -> None:
+        """Have as many blocks as before: a kill takes those away that were not flushed, and what the wallet has sent is
+        locked to the height of its time, so that it is not final and its change cannot be spent below."""
+        lost = self._highest - self.node.height()
+        if lost > 0:
+            self.node.rpc("generatetoaddress", lost, OTHER)
 
     def _some_work(self) -> None:
         self._do(self.random.choice(BUSY))
@@ -100,6 +109,7 @@ class SpendingLife:
         self._under_way["scan" if what == "rescan" else "spend"] = what
         if what == "mine":
             rpc("generatetoaddress", 1, OTHER)
+            self._highest = max(self._highest, self.node.height())
         elif what == "getnewaddress":
             self.addresses.append(rpc("getnewaddress", "", random.choice(["bech32", "bech32m", "legacy"])))
         elif what == "rescan":
