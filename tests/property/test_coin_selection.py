@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from itertools import combinations
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from btcnode.wallet.spending import random_selection
 from btcnode.wallet.spending.branch_and_bound import branch_and_bound
 from btcnode.wallet.spending.choose import SelectionTerms, choose
 from btcnode.wallet.spending.coin_grinder import coin_grinder
@@ -100,6 +101,51 @@ def test_random_draws_suffice(pool: list[tuple[int, int]], target: int, seed: in
         assert str(error) or total < target
     else:
         assert closest.effective_value >= target and closest.weight <= room
+
+
+def group_by_group(groups: list[CoinGroup], target: int, random: Random, room: int) -> tuple[set[int], int]:
+    """The thousand attempts of the older search, each group looked at in each."""
+    best, best_amount = set(range(len(groups))), sum(group.amount for group in groups)
+    for _ in range(random_selection.ITERATIONS):
+        if best_amount == target:
+            break
+        tossed = random.getrandbits(len(groups))
+        included: set[int] = set()
+        total = heft = 0
+        reached = False
+        for second in (False, True):
+            left_out = {place for place in range(len(groups)) if place not in included}
+            for place, group in enumerate(groups):
+                if not (place in left_out if second else tossed >> place & 1):
+                    continue
+                if total + group.amount >= target and heft + group.weight <= room:
+                    reached = True
+                    if total + group.amount < best_amount:
+                        best, best_amount = {*included, place}, total + group.amount
+                else:
+                    included.add(place)
+                    total += group.amount
+                    heft += group.weight
+            if reached:
+                break
+    return best, best_amount
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(values, st.sampled_from((58, 68, 91, 148))), min_size=1, max_size=25),
+    targets,
+    st.integers(0, 5),
+    st.sampled_from((400_000, 5000, 1200)),
+)
+def test_leaps_of_the_older_search_find_what_steps_find(
+    pool: list[tuple[int, int]], target: int, seed: int, room: int
+) -> None:
+    groups = sorted(made(pool, 0), key=lambda group: -group.amount)
+    whole = sum(group.amount for group in groups)
+    found, worth = random_selection._closest(groups, whole, target, Random(seed), room)
+    places, best = group_by_group(groups, target, Random(seed), room)
+    assert worth == best and found == [groups[place] for place in sorted(places)]
 
 
 @given(pools, targets, st.integers(0, 5), rates, st.booleans(), st.booleans())

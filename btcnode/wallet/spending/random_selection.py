@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
@@ -103,35 +104,41 @@ def _closest(
 ) -> tuple[list[CoinGroup], int]:
     """Of random subsets the one whose sum is the least that is not below the target; all of them, when none is.
 
-    Each attempt tosses a coin for every group, then goes through those that were left out; a group that reaches the
-    target is noted and taken out again, as a smaller one behind it may do.
+    ``groups`` are in falling order of their amounts. Each attempt tosses a coin for every group, then goes through
+    those that were left out; a group that reaches the target is noted and taken out again, as a smaller one behind it
+    may do. Of many in a row that reach it only the smallest is looked at: there may be tens of thousands of groups.
     """
-    pairs = [(group.amount, group.weight) for group in groups]
-    count = len(groups)
-    best = everything = (1 << count) - 1
+    amounts = [group.amount for group in groups]
+    weights = [group.weight for group in groups]
+    falling = [-amount for amount in amounts]
+    heaviest = max(weights, default=0)
+    best: Sequence[int] = range(len(groups))
     best_amount = total
     for _ in range(ITERATIONS):
         if best_amount == target:
             break
-        tossed = random.getrandbits(count) if count else 0
-        included = amount = weight = 0
+        tossed = f"{random.getrandbits(len(groups)):0{len(groups)}b}"[::-1] if groups else ""
+        included: list[int] = []
+        amount = weight = 0
         reached = False
-        for second in (False, True):
-            candidates = everything & ~included if second else tossed
-            bit = 1
-            for value, heft in pairs:
-                if candidates & bit:
-                    amount += value
-                    weight += heft
-                    included |= bit
-                    if amount >= target and weight <= max_weight:
-                        reached = True
-                        if amount < best_amount:
-                            best_amount, best = amount, included
-                        amount -= value
-                        weight -= heft
-                        included ^= bit
-                bit <<= 1
+        for side in "10":
+            at = tossed.find(side)
+            while at >= 0 and weight <= max_weight:  # nothing that is too heavy gets lighter
+                if amount + amounts[at] < target or weight + weights[at] > max_weight:
+                    included.append(at)
+                    amount += amounts[at]
+                    weight += weights[at]
+                    at = tossed.find(side, at + 1)
+                    continue
+                reached = True
+                behind = at + 1
+                if weight + heaviest <= max_weight:
+                    behind = bisect_right(falling, amount - target)  # from here on they do not reach it
+                    least = falling[tossed.rfind(side, at, behind)]
+                    at = tossed.find(side, max(at, bisect_left(falling, least)))
+                if amount + amounts[at] < best_amount:
+                    best_amount, best = amount + amounts[at], [*included, at]
+                at = tossed.find(side, behind)
             if reached:
                 break
-    return [group for place, group in enumerate(groups) if best >> place & 1], best_amount
+    return [groups[place] for place in sorted(best)], best_amount
