@@ -9,6 +9,7 @@ from functools import partial
 
 from btcnode.descriptors.bip32 import ExtendedSecret
 from btcnode.descriptors.descriptor import Descriptor, OutputType
+from btcnode.errors import StorageError
 from btcnode.services.wallet_disk import WalletDisk
 from btcnode.wallet.descriptor_keys import DescriptorKeys, derive
 from btcnode.wallet.errors import Trouble, WalletError
@@ -96,7 +97,13 @@ class WalletKeys:
             if not wallet.has(WalletFlag.BLANK):
                 await self.set_up_descriptors(wallet)
             self.lock(wallet)
-            await self._disk.rewrite(wallet)
+            try:
+                await self._disk.rewrite(wallet)
+            except StorageError as error:
+                raise StorageError(
+                    f"{error}; the wallet is encrypted and locked all the same, and so will its file be with the next"
+                    " change that can be written: keep the passphrase"
+                ) from None
 
     async def seal(self, wallet: Wallet, passphrase: str) -> None:
         """Encrypt the keys of a wallet whose turn it is; it is unlocked afterwards."""

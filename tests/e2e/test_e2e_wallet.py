@@ -89,8 +89,9 @@ def test_a_full_disk_loses_nothing_of_a_wallet(small_disk: Path, tmp_path: Path)
         node.rpc("generatetoaddress", 1, mine)
         assert float(node.rpc("getbalance")) == 100  # what it could not write it knows all the same
         assert sorted(path.name for path in small_disk.iterdir()) == ["backup", "ballast", "w"]
-        with pytest.raises(RpcFailure, match=full):
+        with pytest.raises(RpcFailure, match=r"is full; the wallet is encrypted and locked .* keep the pass"):
             node.rpc("encryptwallet", "pass")
+        assert node.rpc("getwalletinfo")["unlocked_until"] == 0
         ballast.unlink()
         node.kill()
         node.start("--wallet", "w")
