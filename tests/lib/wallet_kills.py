@@ -215,7 +215,8 @@ class SpendingLife:
         pending = [entry for entry in rpc("listtransactions", "*", 100_000) if self._is_pending(entry)]
         if said != there and not pending:
             self.problems.append(f"the wallet says {said} satoshi, the chain {there}")
-        if mine["trusted"] < LEAST:
+        free = mine["trusted"] + mine["nonmempool"]  # less what is tied up in payments that are not pending either
+        if free < LEAST:
             self._fund()
 
     @staticmethod
