@@ -236,8 +236,9 @@ class AddressGossip:
             ctx.disconnect(peer, "address fetch timeout")
             return NEVER
         if state.known is not None and peer.role.is_told:
-            self._announce_self(peer)
-            if state.to_send and (state.next_send is None or ctx.mockable >= state.next_send):
+            is_due = state.next_send is None or ctx.mockable >= state.next_send
+            self._announce_self(peer)  # waits for others that are queued, but not for a timer that has run out before
+            if state.to_send and is_due:
                 self._send_queued(peer, state.known)
             if state.next_send is None:
                 state.next_send = ctx.mockable

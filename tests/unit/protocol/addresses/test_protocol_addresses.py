@@ -4,11 +4,12 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.protocol import effects as fx
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.events import LocalAddress
+from btcnode.protocol.effects import Log
+from btcnode.protocol.events import LocalAddress, Tick
 from btcnode.protocol.serving.bloom import RollingBloom
 from btcnode.settings.permissions import Permission
 from btcnode.testing.simulator import UNIX_START, sim_address
-from btcnode.wire.messages import Addr, AddrEntry, AddrV2, GetAddr, SendAddrV2, Verack, Version
+from btcnode.wire.messages import Addr, AddrEntry, AddrV2, GetAddr, Ping, Pong, SendAddrV2, Verack, Version
 from btcnode.wire.netaddr import NetAddress, Network
 from tests.lib.protocol_bench import Bench
 
@@ -177,6 +178,25 @@ def test_own_address_is_announced_after_initial_download(bench: Bench, blocks: l
     (own,) = told(bench, peer)
     assert own.address == OWN
     assert own.services == ProtocolConfig().services
+
+
+def test_own_address_does_not_wait_for_a_timer_that_has_run_out(bench: Bench, blocks: list[bytes]) -> None:
+    """The user moves the clock; nothing was queued for long."""
+    bench.step(LocalAddress(OWN, "user"))
+    bench.load(blocks)
+    peer = bench.peer()
+    bench.receive(peer, GetAddr())
+    times = 0
+    for step in range(1, 1000):
+        bench.now += 0.1
+        bench.step(Tick(bench.unix_start + step * 600, held=True))
+        if any(isinstance(one, Log) and one.text.startswith("Advertising") for one in bench.effects):
+            times += 1
+            (own,) = told(bench, peer)
+            assert own.address == OWN
+        for ping in bench.sent(Ping, peer):
+            bench.receive(peer, Pong(ping.nonce))
+    assert times >= 3
 
 
 def test_unroutable_own_addresses_are_not_announced(bench: Bench, blocks: list[bytes]) -> None:
