@@ -575,6 +575,8 @@ class Mempool:
                     spender = spender_of(prevouts[place])
                     if spender is not None:
                         conflicts.setdefault(spender, place)
+            for entry in confirmed if conflicts else ():
+                conflicts.pop(entry, None)
             self._leave_for_block(block, confirmed, conflicts)
             if self._deltas:
                 for txid in block.txids:

@@ -195,9 +195,9 @@ class ReplayBlock:
     def __init__(self, txs: list[Tx]) -> None:
         self.txids = [bytes(32), *(tx.txid for tx in txs)]
         self._prevouts = [prevout for tx in txs for prevout in tx.prevouts]
-        self.first_in = [0]
+        self.first_in = [0, 1]
         for tx in txs:
-            self.first_in.append(self.first_in[-1] + (len(tx.prevouts) if len(self.first_in) > 1 else 1))
+            self.first_in.append(self.first_in[-1] + len(tx.prevouts))
 
     def prevouts(self) -> list[bytes]:
         """Of all inputs, the coinbase's first."""

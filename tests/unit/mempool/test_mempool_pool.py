@@ -176,6 +176,26 @@ class BlockOf:
         raise AssertionError("what is here spends what nobody else here spends")
 
 
+class TwoSpenders:
+    """Confirms an entry, and a stranger that spends the same coin: a replay of what was seen may have such blocks."""
+
+    first_in = (0, 1, 2, 3)
+
+    def __init__(self, entry: MempoolEntry) -> None:
+        self.txids = [b"\xcb" * 32, entry.txid, b"\x5a" * 32]
+        self._prevout = entry.tx.prevouts[0]
+
+    def prevouts(self) -> list[bytes]:
+        return [bytes(36), self._prevout, self._prevout]
+
+
+def test_what_a_block_confirms_is_no_conflict_of_it() -> None:
+    pool = filled(3)
+    order = pool.in_order()
+    assert pool.remove_for_block(TwoSpenders(order[1]), START) == [order[1]]  # type: ignore[arg-type]
+    assert pool.in_order() == [order[0], order[2]]
+
+
 def test_places_in_the_order_outlast_a_block_and_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("btcnode.mempool.pool.BULK", 50)
     monkeypatch.setattr("btcnode.mempool.pool.TIDY_AT_ONCE", 30)
