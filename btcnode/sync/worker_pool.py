@@ -74,6 +74,7 @@ PACE_SHARE = 1 / 16  # of the last piece of work in the measured speed
 MAX_PACE = 20.0  # times the usual seconds
 START_TIMEOUT = 10.0  # a start takes 80 ms
 END_TIMEOUT = 5.0  # seconds for killed processes to be gone when the pool ends
+LAST_WORDS = 0.2  # seconds for a worker that has closed its socket to end, so that its status tells why
 STUCK_SECONDS = 0.05  # in one piece of work, after which others take over the share of a worker
 MAX_ATTEMPTS = 2
 LOUD_FAILURES = 3  # in a row; what follows is said once
@@ -332,7 +333,7 @@ class WorkerPool:
 
     def _lose_all(self, reason: str) -> None:
         for worker in list(self._workers):
-            self._lost(worker, reason)
+            self._lost(worker, reason, grace=0.0)
         if not self._restarts.wait(time.monotonic()):
             self._start_failed(reason)
 
@@ -589,7 +590,7 @@ class WorkerPool:
         now = time.monotonic()
         for worker in list(self._workers):
             if (worker.sent or not worker.ready) and now >= worker.deadline and not self._may_take_longer(worker, now):
-                self._lost(worker, "it does not answer")
+                self._lost(worker, "it does not answer", grace=0.0)
 
     def _may_take_longer(self, worker: WorkerProcess, now: float) -> bool:
         """Whether the work that is late may be of the worst kind; its deadline is later then."""
@@ -599,12 +600,12 @@ class WorkerPool:
         worker.deadline = max(worker.deadline, worker.busy_since + self._patience(worker.sent[0][1].longest()))
         return now < worker.deadline
 
-    def _lost(self, worker: WorkerProcess, reason: str) -> None:
-        """Replace a worker and have its work done again."""
+    def _lost(self, worker: WorkerProcess, reason: str, *, grace: float = LAST_WORDS) -> None:
+        """Replace a worker and have its work done again; whose socket is closed is about to end by itself."""
         if worker not in self._workers:
             return
         born = worker.born
-        status = self._end(worker)
+        status = self._end(worker, grace)
         what = "it has run out of memory" if status == NO_MEMORY else f"{reason} (exit status {status})"
         if not worker.answers:
             self.failed_starts += 1
@@ -613,10 +614,10 @@ class WorkerPool:
         self.replaced += 1
         self._failed(born, f"worker process {worker.pid} is replaced: {what}")
 
-    def _end(self, worker: WorkerProcess) -> int | None:
+    def _end(self, worker: WorkerProcess, grace: float = 0.0) -> int | None:
         self._workers.remove(worker)
         self._selector.unregister(worker.sock)
-        status = worker.end()
+        status = worker.end(grace=grace)
         if status is None:
             self._ended.append(worker)
         lost = list(worker.sent)

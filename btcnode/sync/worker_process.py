@@ -85,9 +85,14 @@ class WorkerProcess:
             if len(data) < RECEIVE_SIZE:
                 return answers
 
-    def end(self, timeout: float = END_TIMEOUT) -> int | None:
-        """Make sure that it is gone; returns its exit status (negative: the signal), None when it is not gone yet."""
+    def end(self, timeout: float = END_TIMEOUT, *, grace: float = 0.0) -> int | None:
+        """Make sure that it is gone; returns its exit status (negative: the signal), None when it is not gone yet.
+
+        One that ends by itself has ``grace`` seconds to do so, that its status says why.
+        """
         self.sock.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace)
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         try:

@@ -391,6 +391,17 @@ def test_a_worker_without_memory_says_so_in_one_line(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_worker_that_has_closed_its_socket_may_end_by_itself() -> None:
+    """On a busy machine its end is seen by the socket before it has a status, which says why."""
+    program = [sys.executable, "-c", "import os, time; os.close(0); time.sleep(0.1); os._exit(7)"]
+    worker = WorkerProcess.__new__(WorkerProcess)
+    worker.sock, other = socket.socketpair()
+    worker._process = subprocess.Popen(program, stdin=other.fileno())
+    other.close()
+    assert worker.sock.recv(1) == b""
+    assert worker.end(grace=10) == 7
+
+
 def test_all_workers_stopped_at_once_are_replaced() -> None:
     lab = MempoolLab(free=4)
     coins = [lab.coin() for _ in range(4)]
