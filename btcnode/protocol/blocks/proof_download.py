@@ -35,7 +35,6 @@ class ProofDownload(SideDownload):
         super().__init__(ctx)
         self._here: dict[int, int] = {}  # header index -> the peer that told it, NONE: an earlier run's
         self._on_their_way: dict[int, int] = {}  # to where they are kept, as above
-        self._doubted: dict[int, None] = {}  # proofs that are here, but of somebody who forged another
         self._due = True  # something has changed of what is wanted
         ctx.providers.want(self.service)
 
@@ -77,7 +76,7 @@ class ProofDownload(SideDownload):
         at = tree.ancestor(best, min(tree.height(best), fork + PROOFS_AHEAD))
         for _ in range(tree.height(at) - fork):
             known = at in self._here or at in self._asked or at in self._on_their_way
-            if not known and (at in self._doubted or not tree.has_data(at)):
+            if not known and not tree.has_data(at):
                 lacking.append(at)
             at = tree.prev(at)
         return lacking
@@ -101,22 +100,12 @@ class ProofDownload(SideDownload):
         """Proofs are where they are kept."""
         for index in told.indices:
             self._here[index] = self._on_their_way.pop(index, NONE)
-            self._doubted.pop(index, None)
 
     def on_refused(self, verdict: ProofRefused) -> None:
-        """A block could not be connected by its proof: another is wanted, and who told a forged one is dealt with.
-
-        All that he told is asked of others then, also for blocks that are here: each forged one would cost its block.
-        """
-        giver_id = self._here.pop(verdict.index, NONE)
+        """A block could not be connected by its proof: another is wanted, and who told a forged one is dealt with."""
+        giver = self._ctx.peers.get(self._here.pop(verdict.index, NONE))
         self._due = True
-        if not verdict.forged or giver_id == NONE:
-            return
-        for index in [index for index, peer_id in self._here.items() if peer_id == giver_id]:
-            del self._here[index]
-            self._doubted[index] = None
-        giver = self._ctx.peers.get(giver_id)
-        if giver is not None:
+        if giver is not None and verdict.forged:
             self._refuse(giver, verdict.index, verdict.reason)
 
     def on_connected(self, indices: tuple[int, ...]) -> None:
@@ -124,4 +113,3 @@ class ProofDownload(SideDownload):
         self._due = True
         for index in indices:
             self._here.pop(index, None)
-            self._doubted.pop(index, None)

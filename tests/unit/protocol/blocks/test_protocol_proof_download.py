@@ -156,37 +156,3 @@ def test_a_node_with_coins_asks_for_no_proofs(params: NetworkParams, blocks: lis
     assert not asked(bench)
     bench.receive(peer, UtreexoProof(name(blocks[0]), PROOF))  # a message that it has no use for
     assert not bench.disconnected(peer) and not bench.all(fx.KeepProof)
-
-
-def test_with_one_forged_proof_all_of_its_giver_are_asked_of_others(bench: Bench, blocks: list[bytes]) -> None:
-    """Else each costs its block, which is fetched anew: 192 forged proofs of three bytes, 192 blocks."""
-    liar = giver(bench, blocks)
-    told = asked(bench, liar)
-    for raw in blocks[: len(told)]:
-        keep(bench, liar, raw)
-    other = giver(bench, blocks)
-    waiting, held = asked(bench, other), set[bytes]()
-    forged = bench.chain.tree.find(told[0])
-    bench.chain.add_block(blocks[1], 2**31)  # its block is here already
-    bench.step(ProofRefused(forged, "it does not lead to the roots", forged=True))
-    assert bench.disconnected(liar) is not None
-    waiting += asked(bench, other)
-    while waiting:
-        held.add(block_hash := waiting.pop(0))
-        bench.receive(other, UtreexoProof(block_hash, PROOF))
-        waiting += asked(bench, other)
-        bench.step(ProofsKept(tuple(effect.index for effect in bench.all(fx.KeepProof))))
-        waiting += asked(bench, other)
-    assert held >= set(told)
-
-
-def test_a_missing_proof_says_nothing_of_the_others(bench: Bench, blocks: list[bytes]) -> None:
-    peer = giver(bench, blocks)
-    told = asked(bench, peer)
-    for raw in blocks[: len(told)]:
-        keep(bench, peer, raw)
-    bench.step(ProofRefused(bench.chain.tree.find(told[0]), "it is damaged", forged=False))
-    assert bench.disconnected(peer) is None
-    proofs, tree = bench.protocol._proofs, bench.chain.tree
-    assert proofs is not None
-    assert [tree.find(block_hash) in proofs for block_hash in told] == [False] + [True] * (len(told) - 1)
