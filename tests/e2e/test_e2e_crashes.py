@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from btcnode.networks import assumeutxo
 from tests.lib.crashes.runner import Course
 from tests.lib.crashes.situations import SITUATIONS
 from tests.lib.crashes.world import World, make_world
+from tests.lib.full_disk import small_disk
 
 MOMENTS = 2  # of each situation
 
@@ -25,14 +25,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with little room."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
-    yield tmp_path
-    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    with small_disk(tmp_path, 96 << 20):
+        yield tmp_path
 
 
 @pytest.mark.timeout(240)
@@ -57,8 +53,8 @@ def test_killed_while_it_recovers(tmp_path: Path, world: World, name: str) -> No
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ["indexes", "migrate", "shutdown"])
-def test_full_disk(tmp_path_factory: pytest.TempPathFactory, small_disk: Path, world: World, name: str) -> None:
+def test_full_disk(tmp_path_factory: pytest.TempPathFactory, disk: Path, world: World, name: str) -> None:
     course = Course(SITUATIONS[name], world, tmp_path_factory.mktemp("course"))
     for moment in random.Random(name).sample(range(len(course.moments)), MOMENTS):
-        assert not course.fill_at(moment, small_disk), f"moment {moment}, {course.moments[moment]}"
-        assert not course.fill_at(moment // 3, small_disk, killed_at=moment), f"after {course.moments[moment]}"
+        assert not course.fill_at(moment, disk), f"moment {moment}, {course.moments[moment]}"
+        assert not course.fill_at(moment // 3, disk, killed_at=moment), f"after {course.moments[moment]}"

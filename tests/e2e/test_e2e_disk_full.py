@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from btcnode.networks.parameters import params_for
 from tests.lib.chain_generator import ChainGenerator
+from tests.lib.full_disk import fill, small_disk
 from tests.lib.hints import reference_hints
 from tests.lib.peer import ChainServer
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
@@ -23,31 +23,20 @@ DISK_MB = 60
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with little room."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
-    yield tmp_path
-    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    with small_disk(tmp_path, DISK_MB << 20):
+        yield tmp_path
 
 
-def fill(path: Path) -> None:
-    """Take all the room that is left."""
-    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
-
-
-def test_a_full_disk_stops_the_node_and_damages_nothing(small_disk: Path) -> None:
+def test_a_full_disk_stops_the_node_and_damages_nothing(disk: Path) -> None:
     generator = ChainGenerator(PARAMS)
     chain = [*generator.spread(4000), *(generator.busy(900) for _ in range(5))]
-    with NodeProcess(small_disk, "regtest", listen=False) as node:
+    with NodeProcess(disk, "regtest", listen=False) as node:
         node.start()
         for raw in chain[:-4]:
             assert node.rpc("submitblock", raw.hex()) is None
-        fill(small_disk / "ballast")
+        fill(disk / "ballast")
         with pytest.raises((RpcFailure, OSError)):
             for raw in chain[-4:]:
                 node.rpc("submitblock", raw.hex())
@@ -55,7 +44,7 @@ def test_a_full_disk_stops_the_node_and_damages_nothing(small_disk: Path) -> Non
         assert node.process.wait(30) == 1
         assert "no room left: nothing was lost, free some space" in node.output()
         assert "Traceback" not in node.output()
-        (small_disk / "ballast").unlink()
+        (disk / "ballast").unlink()
         node.start("--checkblocks", "0", "--checklevel", "3")
         for raw in chain:
             node.rpc("submitblock", raw.hex())
@@ -66,7 +55,7 @@ def test_a_full_disk_stops_the_node_and_damages_nothing(small_disk: Path) -> Non
 
 @pytest.mark.parametrize(("kind", "room"), [("assumed", 0), ("assumed", 900_000), ("full", 0), ("pruned", 0)])
 def test_a_disk_that_gets_full_in_a_sync_with_hints(
-    small_disk: Path, tmp_path_factory: pytest.TempPathFactory, kind: str, room: int
+    disk: Path, tmp_path_factory: pytest.TempPathFactory, kind: str, room: int
 ) -> None:
     """It ends the node wherever it comes, and costs nothing: the sync goes on when there is room again."""
     generator = ChainGenerator(PARAMS)
@@ -78,11 +67,11 @@ def test_a_disk_that_gets_full_in_a_sync_with_hints(
         served.add(name)
         return raw if len(served) <= 20 or full.wait(30) else b""
 
-    with ChainServer.of_blocks(PARAMS, chain) as server, run(small_disk / "node", server.address, *words) as node:
+    with ChainServer.of_blocks(PARAMS, chain) as server, run(disk / "node", server.address, *words) as node:
         server.spent, server.on_block = told_by_hash(chain), wait
         node.start()
         wait_until(lambda: len(served) > 20, what="some blocks")
-        ballast = small_disk / "ballast"
+        ballast = disk / "ballast"
         fill(ballast)
         os.truncate(ballast, ballast.stat().st_size - room)
         full.set()

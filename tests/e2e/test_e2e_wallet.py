@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lib.full_disk import fill, small_disk
 from tests.lib.process import NodeProcess, RpcFailure
 
 OTHER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -45,30 +46,17 @@ def test_what_a_wallet_has_answered_survives_kill_9(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with little room."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "disk", 16 << 20):
+        yield tmp_path / "disk"
 
 
-def fill(path: Path) -> None:
-    """Take all the room that is left."""
-    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
-
-
-def test_a_full_disk_loses_nothing_of_a_wallet(small_disk: Path, tmp_path: Path) -> None:
-    ballast, backup, data = small_disk / "ballast", small_disk / "backup", tmp_path / "data"
+def test_a_full_disk_loses_nothing_of_a_wallet(disk: Path, tmp_path: Path) -> None:
+    ballast, backup, data = disk / "ballast", disk / "backup", tmp_path / "data"
     data.mkdir()
     full = r"cannot be written: database or disk is full \(-4\)"
-    options = ("--walletdir", str(small_disk), "--keypool", "5", "--fallbackfee", "0.0001")
+    options = ("--walletdir", str(disk), "--keypool", "5", "--fallbackfee", "0.0001")
     with NodeProcess(data, "regtest", *options, listen=False) as node:
         node.start()
         node.rpc("createwallet", "w")
@@ -88,7 +76,7 @@ def test_a_full_disk_loses_nothing_of_a_wallet(small_disk: Path, tmp_path: Path)
             node.rpc("restorewallet", "r", str(backup))
         node.rpc("generatetoaddress", 1, mine)
         assert float(node.rpc("getbalance")) == 100  # what it could not write it knows all the same
-        assert sorted(path.name for path in small_disk.iterdir()) == ["backup", "ballast", "w"]
+        assert sorted(path.name for path in disk.iterdir()) == ["backup", "ballast", "w"]
         with pytest.raises(RpcFailure, match=r"is full; the wallet is encrypted and locked .* keep the pass"):
             node.rpc("encryptwallet", "pass")
         assert node.rpc("getwalletinfo")["unlocked_until"] == 0
@@ -106,11 +94,11 @@ def test_a_full_disk_loses_nothing_of_a_wallet(small_disk: Path, tmp_path: Path)
         node.rpc("restorewallet", "r", str(backup))
         for name in ("w", "r"):
             node.rpc("unloadwallet", name)
-        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         for call in (("loadwallet", "w"), ("createwallet", "x"), ("restorewallet", "x", str(backup))):
             with pytest.raises(RpcFailure, match="Read-only file system"):
                 node.rpc(*call)
-        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
         node.rpc("loadwallet", "w")
         assert "Traceback" not in node.output()
         assert node.stop() == 0

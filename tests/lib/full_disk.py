@@ -25,7 +25,7 @@ def no_room(beyond: int = 4096) -> Iterator[None]:
 @contextmanager
 def small_disk(at: Path, size: int) -> Iterator[None]:
     """A file system of its own of so many bytes; the test is skipped where none can be mounted."""
-    at.mkdir()
+    at.mkdir(exist_ok=True)
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)], capture_output=True, text=True, check=False
     )
@@ -40,3 +40,10 @@ def small_disk(at: Path, size: int) -> Iterator[None]:
 def enlarge(at: Path, size: int) -> None:
     """Give such a file system more room."""
     subprocess.run(["mount", "-o", f"remount,size={size}", str(at)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Take all the room that is left."""
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
