@@ -49,7 +49,7 @@ class InputWeight(TypedDict):
 
 
 class PsbtInput(TypedDict):
-    """An input of a PSBT: the same, as another argument's place is told."""
+    """An input of a PSBT: as ``TxInput``, but ``replaceable`` is one of the options here."""
 
     txid: Annotated[Hex, "Transaction it spends from"]
     vout: Annotated[Any, "Output it spends", Like(int)]
