@@ -40,7 +40,7 @@ class Kind:
 
     ``fixed``: so many connections whatever is asked for. ``pause``: seconds between two frames. ``both``: bitcoind
     knows it too. ``pool``: the mempool is full. ``greet``: shakes hands first. ``v2``: over the encrypted transport.
-    ``churn``: closes and comes back after each frame.
+    ``churn``: closes and comes back after each frame. ``few``: has been seen to do more harm with few connections.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Kind:
     greet: bool = True
     v2: bool = False
     churn: bool = False
+    few: bool = False
 
 
 LOGIN = b"@LOGIN@"  # in frames for the RPC port: the user's, in base64

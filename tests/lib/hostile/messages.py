@@ -264,7 +264,7 @@ BLOCKS = (
     Kind("cmpctblock on an unknown block", _small_compact),
     Kind("blocks without transactions", _empty_blocks),
     Kind("getblocktxn, one of a busy block", _ask_one_part),
-    Kind("cmpctblock of 4 MB", _compact_large),
+    Kind("cmpctblock of 4 MB", _compact_large, few=True),
     Kind("cmpctblock of 4 MB, known block", _compact_large_known),
     Kind("cmpctblock, 65,534 short ids", _compact_ids, pool=True),
     Kind("cmpctblock, all ids the same", _compact_collisions),
@@ -649,7 +649,7 @@ TRANSACTIONS = (
     Kind("80 transactions replaced by one, again and again", _many_replaced),
     Kind("clusters of 63, dense, replaced", _dense_clusters),
     Kind("spends of one coin", _double_spends),
-    Kind("replacements of 1,200 transactions, refused", _refused_replacement),
+    Kind("replacements of 1,200 transactions, refused", _refused_replacement, few=True),
     Kind("tx, known ones", _known, pool=True),
     Kind("getdata, 50,000 known transactions", _get_known, pool=True),
     Kind("getdata, 50,000 known transactions, never read", _get_known, pool=True, reading=Reading.NONE),
@@ -733,7 +733,7 @@ def _get_proof_parts(world: World, _: int) -> Source:
 
 
 REQUESTS = (
-    Kind("getuproof of a busy block", _get_proof, both=False),
+    Kind("getuproof of a busy block", _get_proof, both=False, few=True),
     Kind("getuproof of a busy block, never read", _get_proof, both=False, reading=Reading.NONE),
     Kind("getuproof of a busy block, largest bitmaps", _get_proof_parts, both=False),
     Kind("getuproof of an unknown block", lambda *_: in_bulk(wire(GetUtreexoProof(b"?" * 32))), both=False),
@@ -744,7 +744,7 @@ REQUESTS = (
         "getdata, the same 4 MB block, never read", lambda world, _: _ask(MSG_WITNESS_BLOCK, _hash_of(world.fat)),
         reading=Reading.NONE,
     ),
-    Kind("getdata, a busy block without witnesses", lambda world, _: _ask(MSG_BLOCK, _hash_of(world.busy))),
+    Kind("getdata, a busy block without witnesses", lambda world, _: _ask(MSG_BLOCK, _hash_of(world.busy)), few=True),
     Kind("getdata, compact form of a busy block", lambda world, _: _ask(MSG_CMPCT_BLOCK, _hash_of(world.busy))),
     Kind(
         "getdata, a busy block filtered",

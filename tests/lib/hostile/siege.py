@@ -19,7 +19,7 @@ GRACE = 60.0  # seconds that the attackers' process has beyond its time
 
 @dataclass(slots=True)
 class Result:
-    """One kind, so many peers, one node."""
+    """One kind, so many peers, one node; ``broken`` says why it was not done."""
 
     node: str
     kind: str
@@ -29,6 +29,7 @@ class Result:
     memory: int
     reasons: Counter[str]
     survived: bool = True
+    broken: str = ""
 
 
 def besiege(

@@ -232,7 +232,7 @@ HTTP = (
         door=Door.RPC,
         fixed=60,
     ),
-    Kind("RPC, wallets of odd names pipelined", _odd_wallets, door=Door.RPC),
+    Kind("RPC, wallets of odd names pipelined", _odd_wallets, door=Door.RPC, few=True),
     Kind("RPC, 300 idle", lambda *_: once(), door=Door.RPC, fixed=300),
     Kind("RPC, 300 requests that never end", _endless_head, door=Door.RPC, fixed=300, pause=0.2),
     Kind("RPC, importmempool of /dev/zero", _import_endless, door=Door.RPC, fixed=1),
