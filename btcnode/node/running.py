@@ -138,7 +138,7 @@ async def _load_methods(table: MethodTable) -> None:
     more = True
     while more:
         await asyncio.sleep(rest)
-        more, rest = table.load_more(), LOAD_METHODS_REST
+        more, rest = await table.load_beside(), LOAD_METHODS_REST
 
 
 async def _write_chain(node: AssembledNode) -> None:

@@ -303,7 +303,7 @@ class Connection(asyncio.Protocol):
                 answer.work.close()
                 self._reject(head)
                 return
-        ticket = Ticket(self.host.room, trusted=self.trusted)
+        ticket = Ticket(self.host.room, trusted=self.trusted, place=self.place)
         ticket.hold(size * PARSED_FACTOR)
         work = self._pending(answer, head, self.place, ticket)
         context = copy_context()

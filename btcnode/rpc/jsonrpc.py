@@ -29,7 +29,7 @@ from btcnode.rpc.jsonvalue import (
 from btcnode.rpc.large_json import decode_large
 from btcnode.rpc.method import Method
 from btcnode.rpc.reply import Pending, Reply
-from btcnode.rpc.room import beside, forget, has_room, keep
+from btcnode.rpc.room import beside, forget, has_room, keep, only_waits
 from btcnode.rpc.table import MethodTable
 
 log = logging.getLogger("btcnode.rpc")
@@ -234,6 +234,8 @@ def _answer(table: MethodTable, value: Any, caller: Caller, *, large: bool) -> R
         return _failed(request, error)
     if not _may_call(caller, request.method):
         return _FORBIDDEN
+    if not table.knows(request.method):
+        return Pending(_load_and_call(table, request, large=large))
     try:
         method = table.find(request.method)
         if method.is_async or method.heavy or large:
@@ -242,6 +244,18 @@ def _answer(table: MethodTable, value: Any, caller: Caller, *, large: bool) -> R
         return _succeeded(request, table.call(method, request.params))
     except RpcError as error:
         return _called_badly(request, error)
+
+
+async def _load_and_call(table: MethodTable, request: Request, *, large: bool) -> Reply:
+    """Answer a request for a method that may be one of those that nobody has asked for yet."""
+    await table.load_for(request.method)
+    try:
+        method = table.find(request.method)
+    except RpcError as error:
+        return _called_badly(request, error)
+    if method.waits:
+        only_waits()
+    return await _call(table, method, request, large=large)
 
 
 async def _call(table: MethodTable, method: Method, request: Request, *, large: bool) -> Reply:
@@ -313,6 +327,7 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
             turn = monotonic()
         try:
             request.parse(value)
+            await table.load_for(request.method)
             method = table.find(request.method)
             if method.is_async or (method.pure and large):
                 result = await table.call_async(method, request.params, large=large)

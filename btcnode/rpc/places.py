@@ -24,6 +24,11 @@ class Place:
         self.only_waits = only_waits
         self.running = running
 
+    def wait(self) -> None:
+        """From now on this one only waits for an event."""
+        if not self.only_waits and not self._left:
+            self._places.wait(self)
+
     async def begun(self) -> None:
         """Wait for the turn."""
         if not self.running:
@@ -97,6 +102,15 @@ class Places:
         if not place.running:
             self._queues[place.trusted].remove(place)
             return
+        self._end(place)
+
+    def wait(self, place: Place) -> None:
+        """A request in work turns out to need nothing but an event: the next ones begin."""
+        place.only_waits = True
+        self._waiters += 1
+        self._end(place)
+
+    def _end(self, place: Place) -> None:
         self._running[place.trusted] -= 1
         for trusted in (True, False):
             queue = self._queues[trusted]

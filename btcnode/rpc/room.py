@@ -22,6 +22,7 @@ from typing import NamedTuple, TypeVar
 
 from btcnode.observe.garbage import GarbageRest
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.places import Place
 from btcnode.side_processes import SideProcesses, Work
 
 M = TypeVar("M")
@@ -203,10 +204,11 @@ class Ticket:
     While it is much, the garbage collector rests.
     """
 
-    __slots__ = ("_closed", "_rests", "_uses", "granted", "held", "room", "trusted")
+    __slots__ = ("_closed", "_rests", "_uses", "granted", "held", "place", "room", "trusted")
 
-    def __init__(self, room: Room, *, trusted: bool) -> None:
+    def __init__(self, room: Room, *, trusted: bool, place: Place | None = None) -> None:
         self.room = room
+        self.place = place  # among those in work, if it needs one
         self.trusted = trusted
         self.granted = 0
         self.held = 0
@@ -391,6 +393,13 @@ async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
         if monotonic() - begun > SLICE_MONO:
             await asyncio.sleep(0)
             begun = monotonic()
+
+
+def only_waits() -> None:
+    """The request in work needs nothing but an event from now on."""
+    ticket = _ticket.get()
+    if ticket is not None and ticket.place is not None:
+        ticket.place.wait()
 
 
 def keep(size: int) -> None:

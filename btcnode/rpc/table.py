@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -70,11 +71,34 @@ class MethodTable:
         """Take the methods of the next source; False when there is none left. Raises ValueError for a name twice."""
         if not self._sources:
             return False
-        for method in self._sources.popleft()():
+        self._take(self._sources.popleft()())
+        return True
+
+    async def load_beside(self) -> bool:
+        """The same with the import in a thread, as some take the loop a tenth of a second."""
+        if not self._sources:
+            return False
+        source = self._sources[0]
+        methods = await asyncio.to_thread(lambda: list(source()))
+        if self._sources and self._sources[0] is source:  # nobody has loaded it meanwhile
+            self._sources.popleft()
+            self._take(methods)
+        return True
+
+    def knows(self, name: str) -> bool:
+        """Whether what there is to know of a method of that name is here without loading anything."""
+        return name in self._loaded or not self._sources
+
+    async def load_for(self, name: str) -> None:
+        """Load what comes up to a method of that name, beside the loop; all, if there is none."""
+        while name not in self._loaded and await self.load_beside():
+            pass
+
+    def _take(self, methods: Iterable[Method]) -> None:
+        for method in methods:
             if method.name in self._loaded:
                 raise ValueError(f"method {method.name} declared twice")
             self._loaded[method.name] = method
-        return True
 
     def _known(self, name: str) -> Method | None:
         """The method of that name, loaded with all before it if need be."""

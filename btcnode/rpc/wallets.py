@@ -51,7 +51,8 @@ def wallets_of(node: NodeParts) -> Wallets:
 
 def the_wallet(node: NodeParts) -> Wallet:
     """The wallet that a request is about: that of its path, else the only one; raises RpcError with Core's texts."""
-    loaded = wallets_of(node).loaded
+    assert node.wallets is not None
+    loaded = node.wallets.loaded  # which imports nothing where there are none
     name = WALLET_NAME.get()
     if name is not None:
         if name not in loaded:

@@ -199,7 +199,7 @@ async def unloadwallet(
     load_on_startup: LoadOnStartup = None,
 ) -> UnloadedWallet:
     """Save a wallet and let go of it."""
-    wallets = wallets_of(node)
+    wallets = await prepared_wallets(node)
     name = named_wallet(wallet_name)
     wallet = wallets.loaded.get(name)
     if wallet is None:

@@ -8,6 +8,7 @@ import json
 import socket
 import stat
 import struct
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from btcnode.rpc import http1
 from btcnode.rpc.auth import Authenticator, hashed
 from btcnode.rpc.cookie import MAX_COOKIE_BYTES, read_cookie
 from btcnode.rpc.declare import rpc
-from btcnode.rpc.places import Places
+from btcnode.rpc.method import Method
+from btcnode.rpc.places import Place, Places
 from btcnode.rpc.server import RpcServer
 from btcnode.services.parts import NodeParts
 from btcnode.settings.addresses import parse_allowed
@@ -339,6 +341,59 @@ def test_requests_in_work_wait_for_their_turn(run_server: Any) -> None:
         assert b'"held"' in connection.getresponse().read()
         connection.close()
     stopping.close()
+
+
+def test_methods_that_nobody_has_asked_for_are_loaded_beside_the_loop(running: Running) -> None:
+    """Some take a tenth of a second, and nobody else has a turn while the loop imports them."""
+
+    def known(node: NodeParts) -> Annotated[int, "A number"]:
+        """Answer."""
+        return 5
+
+    loaders: list[threading.Thread] = []
+
+    def source() -> list[Method]:
+        loaders.append(threading.current_thread())
+        return [rpc("hidden")(known)]
+
+    running.table.methods  # noqa: B018 - loads all there are
+    running.table.add_source(source)
+    batch = [{"id": n, "method": "known"} for n in range(2)]
+    assert [reply["result"] for reply in running.post(batch)[1]] == [5, 5]
+    assert running.call("known") == 5
+    running.table.add_source(lambda: loaders.append(threading.current_thread()) or [])  # type: ignore[func-returns-value]
+    assert running.post({"id": 1, "method": "unknown"})[0] == 404
+    assert len(loaders) == 2
+    assert running.thread.call(threading.current_thread) not in loaders
+
+
+def test_who_only_waits_keeps_nobody_out_although_his_method_had_to_be_loaded(run_server: Any) -> None:
+    running = run_server(rpcthreads=1, rpcworkqueue=1)
+    gate = asyncio.Event()
+
+    async def hold(node: NodeParts) -> Annotated[str, "A word"]:
+        """Wait."""
+        await gate.wait()
+        return "held"
+
+    async def reach(node: NodeParts) -> Annotated[str, "A word"]:
+        """Answer."""
+        await asyncio.sleep(0)
+        return "reached"
+
+    running.table.add_source(lambda: [rpc("hidden", waits=True)(hold)])
+    running.table.add_source(lambda: [rpc("hidden")(reach)])
+    waiting = running.connect()
+    waiting.request("POST", "/", json.dumps({"id": 1, "method": "hold"}), {"Authorization": running.authorization})
+    wait_for(lambda: running.table.active)
+    assert running.call("reach") == "reached"
+    waiting.close()  # and it is given up when its client leaves
+    wait_for(lambda: not running.table.active)
+    assert not any(place.only_waits or place.running for place in _places_of(running))
+
+
+def _places_of(running: Running) -> list[Place]:
+    return [one.place for one in running.server.http.limits.connections if one.place is not None]
 
 
 def test_who_leaves_before_his_turn_leaves_nothing_behind(run_server: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from btcnode.errors import StorageError
 from btcnode.rpc.errors import RpcError
+from btcnode.services.wallet_service import WalletService
 from btcnode.wallet.descriptor_keys import DescriptorKeys
 from btcnode.wallet.sqlite_store import WalletStore
 from tests.lib.node_parts import START, regtest_config
@@ -244,6 +245,18 @@ def test_a_node_without_wallets_has_no_methods_for_them(tmp_path: Path) -> None:
         assert lab.parts.wallets is None and "== Wallet ==" not in lab.call("help")
     finally:
         lab.close()
+
+
+def test_names_of_no_wallets_import_nothing(lab: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is behind wallets is imported with the first one, which takes the loop a tenth of a second."""
+
+    def imported(_: WalletService) -> None:
+        raise AssertionError("on the loop")
+
+    monkeypatch.setattr(WalletService, "wallets", property(imported))
+    for method in ("getwalletinfo", "getbalances", "listunspent"):
+        assert lab.call_wallet("\ufffd", method)["code"] == NOT_FOUND
+    assert lab.call("getbalance")["code"] == NOT_FOUND
 
 
 def test_names_of_no_wallets(lab: Running) -> None:
