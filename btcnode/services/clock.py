@@ -15,7 +15,7 @@ class Clock:
         self._started = time.monotonic()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` whenever the user has set the clock."""
+        """Call ``listener`` whenever the user sets the clock: before, while it still shows the old time, and after."""
         self._listeners.append(listener)
 
     def time(self) -> float:
@@ -27,7 +27,13 @@ class Clock:
         return int(self.time())
 
     def set_mock(self, timestamp: int) -> None:
-        """Hold the clock at ``timestamp``; 0 lets it go."""
+        """Hold the clock at ``timestamp``; 0 lets it go.
+
+        What has happened by now happened at the old time, though nobody may have looked at the clock since: timers that
+        follow from it run from there, as in Core, where they begin with the message.
+        """
+        for listener in self._listeners:
+            listener()
         self._mock = timestamp
         for listener in self._listeners:
             listener()

@@ -19,7 +19,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcCode
 from btcnode.rpc.methods import every_method
 from btcnode.testing.blocks import BlockTemplate
-from btcnode.wire.messages import Ping
+from btcnode.wire.messages import Ping, Pong
 from tests.lib.node_parts import START
 from tests.lib.peer import ChainServer
 
@@ -455,6 +455,16 @@ def test_control(running: Running) -> None:
     assert running.now == 1_800_000_000
     assert running.call("stop") == "btcnode stopping"
     assert running.launch.control.stop_requested.is_set()
+
+
+def test_what_happened_before_the_clock_is_set_happened_at_the_old_time(running: Running) -> None:
+    peer = running.add_peer("9.9.9.9:1000")
+    peer.send(Pong(peer.expect(Ping).nonce))
+    running.until(lambda: "pingtime" in running.call("getpeerinfo")[0])
+    assert running.call("ping") is None
+    assert running.call("setmocktime", running.now + 60) is None
+    (info,) = running.call("getpeerinfo")
+    assert info["pingwait"] == 60
 
 
 def test_waiting(running: Running) -> None:
