@@ -59,8 +59,9 @@ def split_checksum(text: str, *, required: bool = False) -> tuple[str, str]:
         raise DescriptorError("Multiple '#' symbols")
     if not given and required:
         raise DescriptorError("Missing checksum")
-    if given and len(given[0]) != CHECKSUM_LENGTH:
-        raise DescriptorError(f"Expected 8 character checksum, not {len(given[0].encode())} characters")
+    length = len(given[0].encode()) if given else CHECKSUM_LENGTH  # bytes, as Core counts characters
+    if length != CHECKSUM_LENGTH:
+        raise DescriptorError(f"Expected 8 character checksum, not {length} characters")
     expected = descriptor_checksum(body)
     if not expected:
         raise DescriptorError("Invalid characters in payload")
