@@ -55,7 +55,7 @@ Hex = Annotated[str, Kind.HEX]
 Time = Annotated[int, Kind.TIME]
 """Unix seconds."""
 Coins = Annotated[Number, Kind.AMOUNT]
-"""Coins in a result, with eight decimals."""
+"""Coins in a result, with eight decimals; help says "in BTC" where the text names no unit."""
 Real = Annotated[Number, Kind.REAL]
 """A number in a result that may have a fraction."""
 AnyAmount = Annotated[Any, Kind.AMOUNT]
@@ -377,7 +377,7 @@ def _result(key: str, hint: Any) -> Result:
     return Result(
         kind,
         named.name if named is not None else key,
-        marks.text,
+        f"{marks.text}, in BTC" if kind is Kind.AMOUNT and marks.text and "BTC" not in marks.text else marks.text,
         inner,
         optional=marks.omissible,
         told_optional=marks.omissible != (TOLD_OTHERWISE in marks.marks),

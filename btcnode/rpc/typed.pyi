@@ -1753,8 +1753,8 @@ class NodeRpc:
     async def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | BlockTemplate:
         """A template for a block on top of the chain, or the verdict on a proposed block."""
     async def getchainstates(self) -> Chainstates:
-        """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no
-        cache.
+        """The chainstates: one, and another below a loaded UTXO set until that is validated. With them how far the
+        download of a UTXO set is, once peers were asked for one (downloadutxoset, -downloadutxoset).
         """
     async def getchaintips(self) -> list[ChainTip]:
         """Tips of all known chains, the active one and the branches."""
@@ -1879,9 +1879,13 @@ class NodeRpc:
     async def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[SpenderOf]:
         """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
     async def getutreexoproof(self, blockhash: str, verbosity: int | None = ...) -> str | UtreexoBlockProof:
-        """The proof that what a block spends was in the forest before it."""
+        """The proof that what a block spends was in the forest before it. The node has to run with -utreexoindex, and to
+        have the block.
+        """
     async def getutreexoroots(self, blockhash: str | None = ...) -> UtreexoRoots:
-        """The roots of the Utreexo forest after a block."""
+        """The roots of the Utreexo forest after a block. They are those of -utreexoindex; a node without coins
+        (-utreexo-csn) has them of its last 4,096 blocks.
+        """
     async def getwalletinfo(self) -> WalletInfo:
         """What the wallet is, and how many transactions and addresses it has."""
     async def getzmqnotifications(self) -> list[Notification]:
@@ -1957,9 +1961,11 @@ class NodeRpc:
     async def prioritisetransaction(self, txid: str, dummy: float | None, fee_delta: int) -> bool:
         """Let mining take a transaction for one that pays more or less than it does."""
     async def proveutreexocoins(self, outputs: Sequence[Mapping[str, Any]], blockhash: str | None = ...) -> CoinProofResult:
-        """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it."""
+        """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it. The
+        node has to run with -utreexoindex.
+        """
     async def proveutxochaintipinclusion(self, txids: Sequence[str], vouts: Sequence[int], verbosity: int | None = ...) -> str | ChainTipProof:
-        """Prove, in utreexod's form, that outputs are in the set after the tip."""
+        """Prove, in utreexod's form, that outputs are in the set after the tip. The node has to run with -utreexoindex."""
     async def pruneblockchain(self, height: int) -> int:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     async def psbtbumpfee(self, txid: str, options: Mapping[str, Any] | None = ...) -> BumpedPsbt:
@@ -2009,7 +2015,9 @@ class NodeRpc:
         Of an encrypted wallet walletpassphrase must have been called before.
         """
     async def sendutreexotransaction(self, hexstring: str, proof: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
-        """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction."""
+        """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction.
+        The coins stay known also when the transaction is refused.
+        """
     async def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
     async def setlabel(self, address: str, label: str) -> None:
@@ -2022,7 +2030,8 @@ class NodeRpc:
         """Change a flag of the wallet."""
     async def showutreexocoins(self, proof: str) -> list[CoinOfProof]:
         """Show coins to a node that keeps none (-utreexo-csn), so that its mempool takes what spends them. They are known
-        until a block spends them, or the node stops.
+        until a block spends them, 20,000 more were shown, or the node stops. A proof about another block than the tip is
+        refused.
         """
     async def signmessage(self, address: str, message: str) -> str:
         """Sign a message with the key of an address.
@@ -2065,9 +2074,13 @@ class NodeRpc:
     async def verifytxoutproof(self, proof: str) -> list[str]:
         """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
     async def verifyutreexoproof(self, proof: str) -> Verdict:
-        """Verify a proof of coins against this node's roots after the block that it names."""
+        """Verify a proof of coins against this node's roots after the block that it names. The node has to run with
+        -utreexoindex or -utreexo-csn.
+        """
     async def verifyutxochaintipinclusionproof(self, proof: str) -> bool:
-        """Verify a proof in utreexod's form, which has to be about the tip."""
+        """Verify a proof in utreexod's form, which has to be about the tip. The node has to run with -utreexoindex or
+        -utreexo-csn.
+        """
     async def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Tip:
         """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
     async def waitforblockheight(self, height: int, timeout: int | None = ...) -> Tip:
@@ -2240,8 +2253,8 @@ class SyncNodeRpc:
     def getblocktemplate(self, template_request: Mapping[str, Any]) -> None | str | BlockTemplate:
         """A template for a block on top of the chain, or the verdict on a proposed block."""
     def getchainstates(self) -> Chainstates:
-        """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no
-        cache.
+        """The chainstates: one, and another below a loaded UTXO set until that is validated. With them how far the
+        download of a UTXO set is, once peers were asked for one (downloadutxoset, -downloadutxoset).
         """
     def getchaintips(self) -> list[ChainTip]:
         """Tips of all known chains, the active one and the branches."""
@@ -2366,9 +2379,13 @@ class SyncNodeRpc:
     def gettxspendingprevout(self, outputs: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = ...) -> list[SpenderOf]:
         """Which transactions spend the given outputs, in the mempool and, with txospenderindex, in blocks."""
     def getutreexoproof(self, blockhash: str, verbosity: int | None = ...) -> str | UtreexoBlockProof:
-        """The proof that what a block spends was in the forest before it."""
+        """The proof that what a block spends was in the forest before it. The node has to run with -utreexoindex, and to
+        have the block.
+        """
     def getutreexoroots(self, blockhash: str | None = ...) -> UtreexoRoots:
-        """The roots of the Utreexo forest after a block."""
+        """The roots of the Utreexo forest after a block. They are those of -utreexoindex; a node without coins
+        (-utreexo-csn) has them of its last 4,096 blocks.
+        """
     def getwalletinfo(self) -> WalletInfo:
         """What the wallet is, and how many transactions and addresses it has."""
     def getzmqnotifications(self) -> list[Notification]:
@@ -2444,9 +2461,11 @@ class SyncNodeRpc:
     def prioritisetransaction(self, txid: str, dummy: float | None, fee_delta: int) -> bool:
         """Let mining take a transaction for one that pays more or less than it does."""
     def proveutreexocoins(self, outputs: Sequence[Mapping[str, Any]], blockhash: str | None = ...) -> CoinProofResult:
-        """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it."""
+        """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it. The
+        node has to run with -utreexoindex.
+        """
     def proveutxochaintipinclusion(self, txids: Sequence[str], vouts: Sequence[int], verbosity: int | None = ...) -> str | ChainTipProof:
-        """Prove, in utreexod's form, that outputs are in the set after the tip."""
+        """Prove, in utreexod's form, that outputs are in the set after the tip. The node has to run with -utreexoindex."""
     def pruneblockchain(self, height: int) -> int:
         """Delete the block files that hold blocks up to a height only. The node must run with -prune."""
     def psbtbumpfee(self, txid: str, options: Mapping[str, Any] | None = ...) -> BumpedPsbt:
@@ -2496,7 +2515,9 @@ class SyncNodeRpc:
         Of an encrypted wallet walletpassphrase must have been called before.
         """
     def sendutreexotransaction(self, hexstring: str, proof: str, maxfeerate: Amount | None = ..., maxburnamount: Amount | None = ...) -> str:
-        """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction."""
+        """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction.
+        The coins stay known also when the transaction is refused.
+        """
     def setban(self, subnet: str, command: str, bantime: int | None = ..., absolute: bool | None = ...) -> None:
         """Ban an address or a range of addresses, or lift such a ban."""
     def setlabel(self, address: str, label: str) -> None:
@@ -2509,7 +2530,8 @@ class SyncNodeRpc:
         """Change a flag of the wallet."""
     def showutreexocoins(self, proof: str) -> list[CoinOfProof]:
         """Show coins to a node that keeps none (-utreexo-csn), so that its mempool takes what spends them. They are known
-        until a block spends them, or the node stops.
+        until a block spends them, 20,000 more were shown, or the node stops. A proof about another block than the tip is
+        refused.
         """
     def signmessage(self, address: str, message: str) -> str:
         """Sign a message with the key of an address.
@@ -2552,9 +2574,13 @@ class SyncNodeRpc:
     def verifytxoutproof(self, proof: str) -> list[str]:
         """The transactions that a proof proves; none when it proves nothing. Its block must be in the active chain."""
     def verifyutreexoproof(self, proof: str) -> Verdict:
-        """Verify a proof of coins against this node's roots after the block that it names."""
+        """Verify a proof of coins against this node's roots after the block that it names. The node has to run with
+        -utreexoindex or -utreexo-csn.
+        """
     def verifyutxochaintipinclusionproof(self, proof: str) -> bool:
-        """Verify a proof in utreexod's form, which has to be about the tip."""
+        """Verify a proof in utreexod's form, which has to be about the tip. The node has to run with -utreexoindex or
+        -utreexo-csn.
+        """
     def waitforblock(self, blockhash: str, timeout: int | None = ...) -> Tip:
         """Wait until the tip is a certain block, then tell it. Tells the current one when time is up."""
     def waitforblockheight(self, height: int, timeout: int | None = ...) -> Tip:

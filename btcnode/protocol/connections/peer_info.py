@@ -50,7 +50,7 @@ class PeerInfo(TypedDict):
     addr_processed: Annotated[int, "Addresses taken from it"]
     addr_rate_limited: Annotated[int, "Addresses dropped as too many"]
     permissions: Annotated[tuple[Annotated[str, "Permission"], ...], "Special permissions"]
-    minfeefilter: Annotated[int, Unit.SATOSHI, "Least fee rate it wants to hear of, per 1000 virtual bytes"]
+    minfeefilter: Annotated[int, Unit.SATOSHI, "Least feerate it wants to hear of, BTC/kvB"]
     bytessent_per_msg: Annotated[dict[str, Annotated[int, KeyName("msg"), "Bytes"]], "Bytes sent by message"]
     bytesrecv_per_msg: Annotated[dict[str, Annotated[int, KeyName("msg"), "Bytes"]], "Bytes received by message"]
     connection_type: Annotated[str, "Why the connection exists"]

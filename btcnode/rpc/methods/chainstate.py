@@ -14,7 +14,7 @@ from btcnode.rpc.jsonvalue import double
 from btcnode.rpc.lookup import difficulty, parse_hash, uint256_hex
 from btcnode.services.assumed_chain import ChainPart
 from btcnode.services.parts import NodeParts
-from btcnode.services.utxo_fetch import FetchStatus
+from btcnode.services.utxo_fetch import FetchState, FetchStatus
 
 LAST_HEIGHT = 1_000_000_000  # numbers above are times
 TIMESTAMP_WINDOW_S = 2 * 60 * 60  # by which blocks may claim to be older or younger than they are
@@ -30,7 +30,7 @@ class ChainstateInfo(TypedDict):
     difficulty: Annotated[Real, "Difficulty of the tip"]
     verificationprogress: Annotated[Real, "Share of all transactions, 0 to 1"]
     snapshot_blockhash: Annotated[NotRequired[Hex], "Block of the snapshot it started from"]
-    coins_db_cache_bytes: Annotated[int, "Cache of the database"]
+    coins_db_cache_bytes: Annotated[int, "0: its database has no cache of its own"]
     coins_tip_cache_bytes: Annotated[int, "Most bytes that the coin cache may take"]
     validated: Annotated[bool, "Whether all its blocks were validated"]
 
@@ -40,7 +40,7 @@ class UtxoSetDownload(TypedDict):
 
     blockhash: Annotated[Hex, "The block after which it is"]
     height: Annotated[int, "Its height"]
-    state: Annotated[str, "How far it is"]
+    state: Annotated[str, f"How far it is: {', '.join(state.value for state in FetchState)}"]
     chunks: Annotated[int, "Chunks in all, 0 before peers have told"]
     chunks_stored: Annotated[int, "Chunks that are here"]
     size: Annotated[int, "Bytes in all"]
@@ -53,13 +53,13 @@ class Chainstates(TypedDict):
 
     headers: Annotated[int, "Height of the best header"]
     chainstates: Annotated[list[ChainstateInfo], "The chainstates, the active one last"]
-    utxo_set_download: Annotated[NotRequired[UtxoSetDownload], "The set that peers were asked for since the start"]
+    utxo_set_download: Annotated[NotRequired[UtxoSetDownload], "The set that peers were asked for last since the start"]
 
 
 @rpc("blockchain")
 def getchainstates(node: NodeParts) -> Chainstates:
-    """The chainstates: one, and another below a loaded UTXO set until that is validated. Their databases have no
-    cache.
+    """The chainstates: one, and another below a loaded UTXO set until that is validated. With them how far the
+    download of a UTXO set is, once peers were asked for one (downloadutxoset, -downloadutxoset).
     """
     states = [_part_json(node, part) for part in node.assumed.chain_parts()]
     result: Chainstates = {"headers": node.chain.tree.height(node.chain.best_header()), "chainstates": states}

@@ -346,7 +346,7 @@ class MiningInfo(TypedDict):
     target: Annotated[Hex, "Target of the tip"]
     networkhashps: Annotated[Real, "Hashes per second of the network"]
     pooledtx: Annotated[int, "Unconfirmed transactions"]
-    blockmintxfee: Annotated[Coins, "Least fee rate of a transaction in a block, per 1000 virtual bytes"]
+    blockmintxfee: Annotated[Coins, "Least feerate of a transaction in a block, BTC/kvB"]
     chain: Annotated[str, "Network"]
     signet_challenge: Annotated[NotRequired[Hex], "Script that signet blocks satisfy"]
     next: Annotated[NextBlock, "The next block"]

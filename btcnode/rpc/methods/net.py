@@ -115,8 +115,8 @@ class NetworkInfo(TypedDict):
     connections_out: Annotated[int, "Those that went out"]
     networkactive: Annotated[bool, "Whether P2P traffic is on"]
     networks: Annotated[list[NetworkUse], "By network"]
-    relayfee: Annotated[Coins, "Least fee rate for relay, per 1000 virtual bytes"]
-    incrementalfee: Annotated[Coins, "Least raise of the fee rate for a replacement"]
+    relayfee: Annotated[Coins, "Least feerate for relay, BTC/kvB"]
+    incrementalfee: Annotated[Coins, "Least raise of the feerate for a replacement, BTC/kvB"]
     localaddresses: Annotated[list[LocalAddressJson], "Own addresses"]
     warnings: ShownWarnings
 

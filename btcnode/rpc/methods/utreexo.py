@@ -148,7 +148,9 @@ def _at(node: NodeParts, blockhash: str | None) -> int:
 async def getutreexoroots(
     node: NodeParts, blockhash: Annotated[Hex | None, "The block", Hint("the tip")] = None
 ) -> UtreexoRoots:
-    """The roots of the Utreexo forest after a block."""
+    """The roots of the Utreexo forest after a block. They are those of -utreexoindex; a node without coins
+    (-utreexo-csn) has them of its last 4,096 blocks.
+    """
     at = _at(node, blockhash)
     stump = await _stump(node, at)
     block_hash = node.chain.tree.hash(at)
@@ -170,7 +172,9 @@ async def getutreexoproof(
     Annotated[Hex, When("for verbosity = 0"), "Proof and compact leaves as peers send them"]
     | Annotated[UtreexoBlockProof, When("for verbosity = 1")]
 ):
-    """The proof that what a block spends was in the forest before it."""
+    """The proof that what a block spends was in the forest before it. The node has to run with -utreexoindex, and to
+    have the block.
+    """
     at = find_block(node, blockhash)
     if not node.chain.tree.height(at):
         raise RpcError(RpcCode.INVALID_PARAMETER, "The genesis block has no Utreexo proof")
@@ -245,10 +249,14 @@ def _coin_json(coin: ProvenCoin) -> CoinOfProof:
 @rpc("blockchain", own=True, examples=(([{"txid": "mytxid", "vout": 0}],),))
 async def proveutreexocoins(
     node: NodeParts,
-    outputs: Annotated[Items[Annotated[Strict[Output], Named("output"), "An output"]], "The outputs"],
+    outputs: Annotated[
+        Items[Annotated[Strict[Output], Named("output"), "An output"]], f"The outputs, at most {MAX_COINS}"
+    ],
     blockhash: Annotated[Hex | None, "A block of the last 100, after which they are proven", Hint("the tip")] = None,
 ) -> CoinProofResult:
-    """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it."""
+    """Prove that outputs which are unspent now were in the set after a block; anybody with its roots can verify it. The
+    node has to run with -utreexoindex.
+    """
     outpoints = [_outpoint(one["txid"], one["vout"]) for one in (output.read() for output in outputs[: MAX_COINS + 1])]
     at = _at(node, blockhash)
     proof, _ = await _coin_proof(node, outpoints, at)
@@ -283,9 +291,10 @@ async def _show(node: NodeParts, proof: str) -> CoinProof:
 @rpc("blockchain", own=True, examples=(("myproof",),))
 async def showutreexocoins(
     node: NodeParts, proof: Annotated[Hex, "A proof of proveutreexocoins, after this node's tip"]
-) -> Annotated[list[Annotated[CoinOfProof, Named("coin"), "A coin"]], "The coins that are known now"]:
+) -> Annotated[list[Annotated[CoinOfProof, Named("coin"), "A coin"]], "The coins of the proof, which are known now"]:
     """Show coins to a node that keeps none (-utreexo-csn), so that its mempool takes what spends them. They are known
-    until a block spends them, or the node stops.
+    until a block spends them, 20,000 more were shown, or the node stops. A proof about another block than the tip is
+    refused.
     """
     given = await _show(node, proof)
     return [_coin_json(coin) for coin in given.coins]
@@ -299,14 +308,18 @@ async def sendutreexotransaction(
     maxfeerate: MaxFeerate = MAX_FEERATE,
     maxburnamount: MaxBurn = "0.00",
 ) -> Annotated[Hex, "Transaction id"]:
-    """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction."""
+    """Hand a transaction in at a node that keeps no coins (-utreexo-csn): showutreexocoins, then sendrawtransaction.
+    The coins stay known also when the transaction is refused.
+    """
     await _show(node, proof)
     return await submit(node, hexstring, maxfeerate, maxburnamount)
 
 
 @rpc("blockchain", own=True, examples=(("myproof",),))
 async def verifyutreexoproof(node: NodeParts, proof: Annotated[Hex, "The proof"]) -> Verdict:
-    """Verify a proof of coins against this node's roots after the block that it names."""
+    """Verify a proof of coins against this node's roots after the block that it names. The node has to run with
+    -utreexoindex or -utreexo-csn.
+    """
     given = _given(proof)
     tree = node.chain.tree
     at = tree.find(given.after)
@@ -329,11 +342,11 @@ async def verifyutreexoproof(node: NodeParts, proof: Annotated[Hex, "The proof"]
 @rpc("blockchain", own=True, examples=((["mytxid"], [0]),))
 async def proveutxochaintipinclusion(
     node: NodeParts,
-    txids: Annotated[Items[Annotated[Hex, Named("txid"), "Transaction id"]], "The transactions"],
+    txids: Annotated[Items[Annotated[Hex, Named("txid"), "Transaction id"]], f"The transactions, at most {MAX_COINS}"],
     vouts: Annotated[Items[Annotated[Whole, Named("vout"), "Number of an output"]], "An output of each"],
     verbosity: Annotated[int, "0 for hex, 1 for an object"] = 0,
 ) -> Annotated[Hex, When("for verbosity = 0"), "The proof"] | Annotated[ChainTipProof, When("for verbosity = 1")]:
-    """Prove, in utreexod's form, that outputs are in the set after the tip."""
+    """Prove, in utreexod's form, that outputs are in the set after the tip. The node has to run with -utreexoindex."""
     if len(txids) != len(vouts):
         raise RpcError(RpcCode.INVALID_PARAMETER, f"{len(txids)} txids for {len(vouts)} vouts")
     few = slice(MAX_COINS + 1)
@@ -355,7 +368,9 @@ async def proveutxochaintipinclusion(
 async def verifyutxochaintipinclusionproof(
     node: NodeParts, proof: Annotated[Hex, "The proof"]
 ) -> Annotated[bool, "Whether it leads to the roots after the tip"]:
-    """Verify a proof in utreexod's form, which has to be about the tip."""
+    """Verify a proof in utreexod's form, which has to be about the tip. The node has to run with -utreexoindex or
+    -utreexo-csn.
+    """
     data = parse_hex(proof, "proof")
     try:
         read, at = Proof.decode(data, HASH_SIZE)

@@ -32,7 +32,8 @@ from btcnode.rpc.jsonvalue import encode
 from btcnode.rpc.method import Method
 from btcnode.rpc.methods import every_method
 from btcnode.rpc.records import AsJson, as_json
-from btcnode.rpc.shapes import Arg, Kind
+from btcnode.rpc.shapes import Arg, Kind, Result
+from btcnode.services.utxo_fetch import FetchState
 
 
 class Place(TypedDict):
@@ -209,6 +210,22 @@ Result (if not):
 def test_help() -> None:
     assert shown.help().split() == HELP.split()
     assert [len(line) for line in shown.help().splitlines()[:8]] == [len(line) for line in HELP.splitlines()[:8]]
+
+
+def test_every_amount_in_a_result_says_its_unit() -> None:
+    def amounts(result: Result) -> list[str]:
+        own = [result.text] if result.kind is Kind.AMOUNT else []
+        return own + [text for part in result.inner for text in amounts(part)]
+
+    texts = [text for method in every_method() for result in method.results for text in amounts(result)]
+    assert len(texts) > 100
+    assert not [text for text in texts if "BTC" not in text]
+    assert not [text for text in texts if "feerate" in text.lower() and "BTC/kvB" not in text]
+
+
+def test_help_says_which_states_a_download_has() -> None:
+    (method,) = (method for method in every_method() if method.name == "getchainstates")
+    assert all(state.value in method.help() for state in FetchState)
 
 
 class Lists(TypedDict):
