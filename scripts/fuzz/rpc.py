@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from tests.lib.rpc_diff.asking import Plan, Report
-from tests.lib.rpc_diff.run import EVERY_PASS, SUBJECTS, WALKS, run
+from tests.lib.rpc_diff.run import ADDRESSED, EVERY_PASS, SUBJECTS, WALKS, run
 
 
 def main() -> int:
@@ -34,8 +34,8 @@ def main() -> int:
     parser.add_argument(
         "--methods",
         default="",
-        help=f"only these, separated by commas; 'rest' is the REST interface, {', '.join(WALKS)} are long histories, "
-        f"and {', '.join(SUBJECTS)} ask all methods about one thing",
+        help=f"only these, separated by commas; {', '.join(ADDRESSED)} are paths of HTTP, {', '.join(WALKS)} are long "
+        f"histories, and {', '.join(SUBJECTS)} ask all methods about one thing",
     )
     parser.add_argument("--steps", type=int, default=60, help="steps of a walk")
     parser.add_argument("--rounds", type=int, default=2, help="how many sets of options 'access' and 'networks' try")

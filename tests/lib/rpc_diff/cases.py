@@ -240,16 +240,17 @@ REQUIRED: dict[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A call; ``changes`` says that it may change the node."""
+    """A call; ``changes`` says that it may change the node, ``version`` which JSON-RPC the request says it is."""
 
     method: str
     params: Any
     changes: bool = False
+    version: str = ""
 
     @property
     def body(self) -> str:
         """The request."""
-        return request(self.method, self.params)
+        return request(self.method, self.params, self.version)
 
 
 class Cases:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
@@ -154,7 +153,7 @@ BY_INTENT: dict[str, dict[str, Check]] = {
         "process": lambda ours, theirs: list(ours) == ["peak_resident"] and theirs is MISSING,
         **{f"locked.{name}": _both_count for name in ("used", "free", "total", "locked", "chunks_used", "chunks_free")},
     },
-    "exportasmap": {"": lambda ours, theirs: ours is None and isinstance(theirs, dict)},
+    "exportasmap": {"": lambda ours, theirs: ours in (None, MISSING) and isinstance(theirs, dict)},
     "stop": {"": _same_but("^(btcnode|Bitcoin Core)")},
     "getnetworkinfo": {
         "version": _both_count,
@@ -353,7 +352,9 @@ def kinds(
         if ours.body != theirs.body:
             found.append(("body", repr(ours.body[:300]), repr(theirs.body[:300])))
         return found
-    if method in IN_ORDER and ours.status == theirs.status == http.client.OK:
+    if method in IN_ORDER and all(
+        isinstance(part, dict) and isinstance(part.get("result"), list) for part in (one, other)
+    ):
         one["result"], other["result"] = IN_ORDER[method](one["result"]), IN_ORDER[method](other["result"])
     if _is_help(method, one) and _is_help(method, other):
         return found

@@ -18,12 +18,15 @@ from . import (
     branches,
     command_line,
     connections,
+    endpoints,
     expressions,
+    forms,
     mixtures,
     names,
     networks,
     option_sets,
     psbt_fields,
+    rest,
     script_cases,
     signing_cases,
     spellings,
@@ -70,16 +73,22 @@ PASSES: dict[str, tuple[str, ...]] = {
     "tight": TIGHT,
 }
 # What is asked of all methods together, by what it is about: requests, or the bodies of requests.
-SUBJECTS: dict[str, Callable[[Values, int], Iterator[Case] | Iterator[str]]] = {
+SUBJECTS: dict[str, Callable[[Values, int], Iterator[Case] | Iterator[str] | Iterator[Case | str]]] = {
     "batches": batches.bodies,
     "spellings": spellings.cases,
     "mixtures": mixtures.cases,
+    "forms": forms.cases,
     "branches": branches.cases,
     "names": names.cases,
     "psbt-fields": psbt_fields.cases,
     "expressions": expressions.cases,
     "scripts": script_cases.cases,
     "signing": signing_cases.cases,
+}
+# Requests with any verb to any path: verb, path, body.
+ADDRESSED: dict[str, Callable[[Values, int], Iterator[tuple[str, str, str | None]]]] = {
+    "rest": rest.paths,
+    "endpoints": endpoints.paths,
 }
 WALKS: dict[str, type[Walk]] = {
     "walk": Walk,
@@ -171,15 +180,15 @@ class Session(Asker):
 
     def run(self, pass_name: str) -> None:
         """Every method of the plan."""
-        for method in self.plan.methods or [*every_method(), *SUBJECTS, "rest", *WALKS]:
+        for method in self.plan.methods or [*every_method(), *SUBJECTS, *ADDRESSED, *WALKS]:
             if time.monotonic() > self.deadline:
                 return
             started, calls = time.monotonic(), self.report.calls
             rng = Random(f"{self.plan.seed} {pass_name} {method}")
             values = Values(self.world, rng, Vectors(VECTORS))
             self._learn(values)
-            if method == "rest":
-                self._rest(values)
+            if method in ADDRESSED:
+                self.addressed(method, ADDRESSED[method](values, self.plan.cases))
             elif method in WALKS:
                 self.walk(WALKS[method], values, pass_name)
             elif method in SUBJECTS:
@@ -225,15 +234,16 @@ class Session(Asker):
             node.publishes = False
         self.revive()
 
-    def _rest(self, values: Values) -> None:
-        from .rest import paths
-
-        for verb, path, body in paths(values, self.plan.cases):
+    def addressed(self, name: str, items: Iterable[tuple[str, str, str | None]]) -> None:
+        """Requests that are about where they are sent, and with which verb."""
+        for verb, path, body in items:
+            if time.monotonic() > self.deadline:
+                return
             answers = self.ask(lambda node, verb=verb, path=path, body=body: node.send(verb, path, body))  # type: ignore[misc]
-            self.compare("rest", f"{verb} {path}", answers)
-            if any(isinstance(answer, str) for answer in answers):
+            self.compare(name, f"{verb} {path} {body or ''}".rstrip(), answers)
+            if any(isinstance(answer, str) or answer.status != http.client.OK for answer in answers):
                 for node in self.nodes:
-                    node.hang_up()
+                    node.hang_up()  # some refusals end the connection and do not say so
 
     def _learn(self, values: Values) -> None:
         """Psbts, proofs and signatures that only a node can make, from the first node; none of it is random."""

@@ -38,6 +38,7 @@ def write(value: Tree) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def request(method: str, params: Tree) -> str:
-    """The body of a call, JSON-RPC 1.1 with a fixed id."""
-    return f'{{"method":{json.dumps(method)},"params":{write(params)},"id":1}}'
+def request(method: str, params: Tree, version: str = "") -> str:
+    """The body of a call with a fixed id; without a ``version`` of JSON-RPC it is taken for 1.1."""
+    head = f'"jsonrpc":{json.dumps(version)},' if version else ""
+    return f'{{{head}"method":{json.dumps(method)},"params":{write(params)},"id":1}}'
