@@ -52,7 +52,7 @@ class Standing(Enum):
 
     GOOD = "good"
     OBSERVED = "observed"  # below 60: nothing yet
-    THROTTLED = "throttled"  # below 40: asked for blocks last, evicted first, served slowly
+    THROTTLED = "throttled"  # below 40: asked for fewer blocks, and after others; evicted first
     REMOVED = "removed"  # below 20: disconnected, discouraged, written to the audit log
 
 

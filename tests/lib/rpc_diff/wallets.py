@@ -15,6 +15,7 @@ from btcnode.descriptors.checksum import with_checksum
 
 from .asking import Asker, Plan, Report
 from .compare import Answer
+from .forms import VERSIONS, forms, named
 from .nodes import Node
 from .text import Raw, Tree, request, write
 from .values import JUNK
@@ -154,8 +155,10 @@ CHANGING: dict[str, Arguments] = {
 }  # fmt: skip
 UNORDERED = frozenset({"help", "listreceivedbyaddress", "listsinceblock", "listunspent", "listwalletdir"})
 SPENDING_REFUSED = (b'"code":-4,', b'"code":-6,')  # the coins of both are not the same any more
+ERROR = b'"error":{"code":'  # whatever the status: 200 in JSON-RPC 2.0
 OUT_OF_RANGE = b"JSON integer out of range"  # numbers are read before what they are for is looked at, here
 FIRST_ONLY = frozenset({"createwallet", "backupwallet"})  # junk for the first argument would be a name of a file
+ONE_FORM = frozenset({"createwallet", "backupwallet", "restorewallet", "encryptwallet", "help"})  # others would work
 
 
 class Calls:
@@ -181,7 +184,10 @@ class Calls:
         return [self._filled(self._rng.choice(values)) for _, values in arguments]
 
     def of(self, method: str, arguments: Arguments, count: int) -> Iterator[Tree]:
-        """Fewer, more, other names; junk for each argument and each member of objects; then ``count`` random ones."""
+        """Fewer, more, other names; junk for each argument and each member of objects; then ``count`` random ones.
+
+        Of each argument also ``count`` forms of what may do, by name and by position.
+        """
         for number in range(len(arguments) + 1):
             yield self._values(arguments)[:number]
         yield [*self._values(arguments), None]
@@ -196,6 +202,12 @@ class Calls:
                 yield [*self._values(arguments)[:place], changed]
         for _ in range(count):
             yield self._values(arguments)
+        for place in range(0 if method in ONE_FORM else len(arguments)):
+            params = self._values(arguments)
+            tried = forms(params[place], self._rng)
+            for form in self._rng.sample(tried, min(count, len(tried))):
+                names = [name for name, _ in arguments]
+                yield named(names, [*params[:place], form, *params[place + 1 :]], self._rng)
 
     def _members(self, whole: Tree) -> Iterator[Tree]:
         """An object, or the objects in an array, with one member less, one of junk, one that nobody knows."""
@@ -233,15 +245,17 @@ def run(make: Callable[[], list[Node]], report: Report, plan: Plan, rng: Random)
                 if time.monotonic() > deadline:
                     return
                 for wallet in ("w",) if rng.random() < 0.8 else ("w", "locked", "watch", "none"):
-                    _ask(asker, wallet, method, params)
+                    _ask(asker, wallet, method, params, rng)
     finally:
         for node in nodes:
             node.stop()
 
 
-def _ask(asker: Asker, wallet: str, method: str, params: Tree) -> None:
-    body = request(method, params)
-    answers = asker.ask(lambda node: node.send("POST", f"/wallet/{wallet}", body))
+def _ask(asker: Asker, wallet: str, method: str, params: Tree, rng: Random) -> None:
+    """Ask for a wallet, its name with an escape in it or not, in some version of JSON-RPC."""
+    body, escaped = request(method, params, rng.choice(VERSIONS)), f"%{ord(wallet[0]):02x}{wallet[1:]}"
+    path = f"/wallet/{wallet if rng.random() < 0.8 else escaped}"
+    answers = asker.ask(lambda node: node.send("POST", path, body))
     if _is_enough(method, [answer for answer in answers if isinstance(answer, Answer)]):
         answers = answers[:1]
     asker.compare(f"wallet {method}", f"{wallet}: {method} {write(params)}", answers)
@@ -249,7 +263,7 @@ def _ask(asker: Asker, wallet: str, method: str, params: Tree) -> None:
 
 def _is_enough(method: str, answers: list[Answer]) -> bool:
     """Whether it is enough that nobody hung up: what else the answers say may differ."""
-    worked = [answer.status == http.client.OK for answer in answers]
+    worked = [answer.status == http.client.OK and ERROR not in answer.body for answer in answers]
     if all(worked):
         return method in CHANGING or method in UNORDERED
     if any(worked):
