@@ -21,7 +21,7 @@ from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.declare import MUST, NO_NULL, AnyAmount, Bits, Hex, Hint, Like, Named, Otherwise
 from btcnode.rpc.decode import SIGHASH_NAMES, script_asm
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.given import Checked, Items, Lenient
+from btcnode.rpc.given import Checked, Items, Lenient, Whole
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, type_name, value_text
 from btcnode.rpc.lookup import parse_hash, parse_hex, parse_hex_or_none
 from btcnode.rpc.room import VERBOSE_FACTOR, beside, in_slices, make_room
@@ -78,8 +78,11 @@ Outputs = Annotated[
     Like(Items[Annotated[Payments, "A payment"] | Annotated[Lenient[DataOutput], "Data"]]),
 ]
 LockTime = Annotated[int, "Lock time", Bits(64)]
+LateLockTime = Annotated[Whole, "Lock time", Bits(64)]
 Replaceable = Annotated[bool | None, "Whether it can be replaced by one with a higher fee (BIP125)", Hint("true")]
 TxVersion = Annotated[int, "Version", Bits(-32)]
+LateVersion = Annotated[Whole, "Version of the transaction", Bits(-32)]
+TWO = Whole(2)
 IsWitness = Annotated[bool | None, "Whether it is in the form with witness", Hint("depends on heuristic tests")]
 SighashType = Annotated[
     str | None,

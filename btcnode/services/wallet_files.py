@@ -137,8 +137,6 @@ def check_backup(backup: Path) -> None:
         ) from None
     if not exists:
         raise WalletError("Backup file does not exist", Trouble.INVALID_BACKUP)
-    if not backup.is_file():  # there is no end to some devices
-        raise WalletError(f"Backup file '{backup}' is no file")
 
 
 def place_backup(path: Path, backup: Path) -> Callable[[], None]:
@@ -149,6 +147,8 @@ def place_backup(path: Path, backup: Path) -> Callable[[], None]:
     try:
         if file.exists():
             raise FileExistsError(file)
+        if not backup.is_file():  # there is no end to some devices
+            raise WalletError(f"Backup file '{backup}' is no file")
         path.mkdir(parents=True, exist_ok=True)
         begin_file(unfinished)
         shutil.copyfile(backup, unfinished)

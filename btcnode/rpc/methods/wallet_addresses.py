@@ -17,6 +17,7 @@ from btcnode.primitives.hashes import hash160, ripemd160
 from btcnode.primitives.steps import at_once
 from btcnode.rpc.declare import FIXED, MAY_HOLD_EQUALS, Coins, Elided, Hex, Hint, Named, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.methods.util import why_no_address
 from btcnode.rpc.wallets import (
@@ -95,10 +96,10 @@ async def setlabel(
 @rpc("wallet", examples=((), (100,)), notes=NEEDS_PASSPHRASE)
 async def keypoolrefill(
     node: NodeParts,
-    newsize: Annotated[int | None, "Addresses of each descriptor", Hint("1000, or as set by -keypool")] = None,
+    newsize: Annotated[Whole | None, "Addresses of each descriptor", Hint("1000, or as set by -keypool")] = None,
 ) -> None:
     """Derive addresses ahead of their use."""
-    wallet, size = the_wallet(node), newsize or 0
+    wallet, size = the_wallet(node), 0 if newsize is None else newsize.read()
     if size < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter, expected valid size.")
     check_unlocked(wallet)

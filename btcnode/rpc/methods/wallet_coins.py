@@ -12,7 +12,7 @@ from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.declare import BY_NAME as BY_NAME
 from btcnode.rpc.declare import NO_NULL, NOTHING, AnyAmount, Bits, Coins, Default, Hex, Hint, Named, Oneline, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.given import Checked, Items, Strict
+from btcnode.rpc.given import Checked, Items, Strict, Whole
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import parse_hash
 from btcnode.rpc.room import make_room
@@ -35,18 +35,20 @@ if TYPE_CHECKING:
 
 UNSPENT_BYTES = 3_000  # of a coin as JSON while it is made
 MAX_COUNT = 1 << 62
-MinConf = Annotated[int, "Confirmations that a transaction must have to count"]
+MinConf = Annotated[Whole, "Confirmations that a transaction must have to count"]
 ImmatureToo = Annotated[bool, "Count coinbases that cannot be spent yet"]
 OLD_WATCHONLY = "Without effect"
+NONE, ONE, MOST = Whole(0), Whole(1), Whole(9_999_999)
+"""Confirmations where nothing is said."""
 
 
-async def _received(wallet: Wallet, scripts: list[bytes], min_depth: int, *, immature_too: bool) -> int:
+async def _received(wallet: Wallet, scripts: list[bytes], minconf: Whole, *, immature_too: bool) -> int:
     """Satoshi that these scripts got, those that are the wallet's; raises RpcError."""
     ledger = wallet.ledger
     own = {script for script in scripts if ledger.is_mine(script)}
     if not own:
         raise RpcError(RpcCode.WALLET_ERROR, "Address not found in wallet")
-    total = 0
+    total, min_depth = 0, minconf.read()
     async for coin in each_in_turn(list(ledger.coins.values())):
         entry = coin.entry
         depth = ledger.depth(entry)
@@ -61,7 +63,7 @@ async def _received(wallet: Wallet, scripts: list[bytes], min_depth: int, *, imm
 async def getreceivedbyaddress(
     node: NodeParts,
     address: Annotated[str, "The address"],
-    minconf: MinConf = 1,
+    minconf: MinConf = ONE,
     include_immature_coinbase: ImmatureToo = False,
 ) -> Annotated[Coins, Named("amount"), "Coins"]:
     """All that an address has ever received."""
@@ -73,7 +75,7 @@ async def getreceivedbyaddress(
 async def getreceivedbylabel(
     node: NodeParts,
     label: Annotated[str, "The label"],
-    minconf: MinConf = 1,
+    minconf: MinConf = ONE,
     include_immature_coinbase: ImmatureToo = False,
 ) -> Annotated[Coins, Named("amount"), "Coins"]:
     """All that the addresses with a label have ever received."""
@@ -98,7 +100,7 @@ def avoids_reuse(wallet: Wallet, wanted: bool | None) -> bool:
 async def getbalance(
     node: NodeParts,
     dummy: Annotated[str | None, 'Nothing, or "*"'] = None,
-    minconf: MinConf = 0,
+    minconf: MinConf = NONE,
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
     avoid_reuse: Annotated[
         bool | None, "Leave out coins on addresses that were spent from (with that flag)", Hint("true")
@@ -108,7 +110,8 @@ async def getbalance(
     wallet = the_wallet(node)
     if dummy not in (None, "*"):
         raise RpcError(RpcCode.METHOD_DEPRECATED, 'dummy first argument must be excluded or set to "*".')
-    found = await in_turns(wallet.coins.balances_steps(min_depth=minconf, avoid_used=avoids_reuse(wallet, avoid_reuse)))
+    min_depth, avoids = minconf.read(), avoids_reuse(wallet, avoid_reuse)
+    found = await in_turns(wallet.coins.balances_steps(min_depth=min_depth, avoid_used=avoids))
     return amount(found.trusted)
 
 
@@ -249,8 +252,8 @@ class Unspent(TypedDict):
 @rpc("wallet", examples=((), (6, 9999999, ["bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl"])), heavy=True)
 async def listunspent(
     node: NodeParts,
-    minconf: Annotated[int, "Least confirmations"] = 1,
-    maxconf: Annotated[int, "Most confirmations"] = 9999999,
+    minconf: Annotated[Whole, "Least confirmations"] = ONE,
+    maxconf: Annotated[Whole, "Most confirmations"] = MOST,
     addresses: Annotated[
         Items[Annotated[str, Named("address"), "An address"]] | None, "Only coins there", Hint("[]")
     ] = None,
@@ -261,7 +264,7 @@ async def listunspent(
     from btcnode.wallet.coins import CoinFilter
     from btcnode.wallet.flags import WalletFlag
 
-    wallet = the_wallet(node)
+    wallet, min_depth, max_depth = the_wallet(node), minconf.read(), maxconf.read()
     wanted: set[bytes] = set()
     for text in addresses or ():
         script = destination(text, node.params, f"Invalid Bitcoin address: {text}")
@@ -272,8 +275,8 @@ async def listunspent(
     await make_room(min(len(wallet.ledger.coins), options.get("maximumCount") or MAX_COUNT) * UNSPENT_BYTES)
     steps = wallet.coins.available_steps(
         CoinFilter(
-            min_depth=minconf,
-            max_depth=maxconf,
+            min_depth=min_depth,
+            max_depth=max_depth,
             unsafe_too=include_unsafe,
             min_value=parse_amount(options["minimumAmount"]) if "minimumAmount" in options else 0,
             max_value=parse_amount(options["maximumAmount"]) if "maximumAmount" in options else MAX_MONEY,

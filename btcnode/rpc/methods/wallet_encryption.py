@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from btcnode.rpc.declare import MAY_HOLD_EQUALS, Bits, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.wallets import the_wallet, wallet_errors, wallets_of
 from btcnode.services.parts import NodeParts
 
@@ -46,17 +47,18 @@ def _check_not_scanning(wallet: Wallet, what: str) -> None:
 async def walletpassphrase(
     node: NodeParts,
     passphrase: Annotated[str, "The passphrase", MAY_HOLD_EQUALS],
-    timeout: Annotated[int, "Seconds until it is locked again, at most 100000000", Bits(64)],  # noqa: ASYNC109
+    timeout: Annotated[Whole, "Seconds until it is locked again, at most 100000000", Bits(64)],  # noqa: ASYNC109
 ) -> None:
     """Unlock the wallet for a time. Of an unlocked one the time is set anew."""
     wallet = the_wallet(node)
     _check_encrypted(wallet, "walletpassphrase")
-    if timeout < 0:
+    seconds = timeout.read()
+    if seconds < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Timeout cannot be negative.")
     if not passphrase:
         raise RpcError(RpcCode.INVALID_PARAMETER, _EMPTY)
     with wallet_errors():
-        if not await wallets_of(node).keys.unlock(wallet, passphrase, min(timeout, MAX_SECONDS)):
+        if not await wallets_of(node).keys.unlock(wallet, passphrase, min(seconds, MAX_SECONDS)):
             raise RpcError(RpcCode.PASSPHRASE_INCORRECT, _ZERO if "\0" in passphrase else _WRONG)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
-from btcnode.rpc.declare import BY_NAME, NOTHING, Bits, Coins, Default, Hex, Like, Named, Oneline, rpc
-from btcnode.rpc.given import Items, Lenient
+from btcnode.rpc.declare import BY_NAME, NOTHING, Coins, Default, Hex, Like, Named, Oneline, rpc
+from btcnode.rpc.given import NO_TIME, Items, Lenient
 from btcnode.rpc.methods.psbt import ProcessedPsbt
 from btcnode.rpc.methods.psbt_decode import PsbtText
 from btcnode.rpc.methods.rawtransactions import SignedTx
@@ -20,7 +20,7 @@ from btcnode.rpc.spending.declared import (
     PsbtInputs,
     SizeOptions,
 )
-from btcnode.rpc.transactions import IsWitness, LockTime, Outputs, PreviousOutputs, SighashType
+from btcnode.rpc.transactions import TWO, IsWitness, LateLockTime, LateVersion, Outputs, PreviousOutputs, SighashType
 from btcnode.rpc.wallets import NEEDS_PASSPHRASE, the_wallet
 from btcnode.services.parts import NodeParts
 
@@ -82,10 +82,10 @@ async def walletcreatefundedpsbt(
     node: NodeParts,
     inputs: Annotated[PsbtInputs | None, "The inputs; none: they are chosen"],
     outputs: Outputs,
-    locktime: LockTime = 0,
+    locktime: LateLockTime = NO_TIME,
     options: Annotated[Lenient[FundPsbtOptions], BY_NAME, Oneline("options")] = NOTHING,
     bip32derivs: Annotated[bool, "Whether to tell where keys come from"] = True,
-    version: Annotated[int, "Version of the transaction", Bits(-32)] = 2,
+    version: LateVersion = TWO,
 ) -> FundedPsbt:
     """A PSBT for a transaction with inputs enough, with what the wallet knows of them."""
     wallet = the_wallet(node)
@@ -99,7 +99,7 @@ async def walletcreatefundedpsbt(
         locktime,
         options.sent,
         origins=bip32derivs,
-        version=version,
+        version=version.read(),
     )
     return cast(FundedPsbt, found)
 

@@ -16,9 +16,10 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import Coins, Elided, Hex, Named, Time, rpc
 from btcnode.rpc.decode import InputJson, OutputJson, TxHead, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import fork_height, is_active, parse_hash, parse_hex
-from btcnode.rpc.methods.wallet_coins import OLD_WATCHONLY, ImmatureToo, MinConf, parent_texts
+from btcnode.rpc.methods.wallet_coins import NONE, OLD_WATCHONLY, ONE, ImmatureToo, MinConf, parent_texts
 from btcnode.rpc.room import make_room
 from btcnode.rpc.transactions import MAX_REPLACEABLE_SEQUENCE, decode_transaction
 from btcnode.rpc.wallets import (
@@ -43,6 +44,7 @@ NO_TX = "Invalid or non-wallet transaction id"
 HISTORY_BYTES = 3_000  # of an entry as JSON while it is made
 RECEIVED_BYTES = 500  # of a coin that addresses received
 ANY_DEPTH = -100_000_000
+TEN = Whole(10)
 _CATEGORIES = (
     "send, receive, generate (a coinbase that can be spent), immature (one that cannot be spent yet), orphan (one"
     " whose block left the chain)"
@@ -236,8 +238,8 @@ class _Lister:
 async def listtransactions(
     node: NodeParts,
     label: Annotated[str | None, 'Only what was received with this label; "*": everything'] = None,
-    count: Annotated[int, "How many entries at most"] = 10,
-    skip: Annotated[int, "How many of the newest to leave out"] = 0,
+    count: Annotated[Whole, "How many entries at most"] = TEN,
+    skip: Annotated[Whole, "How many of the newest to leave out"] = NONE,
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
 ) -> list[HistoryEntry]:
     """The newest entries of the wallet's history, oldest first. A transaction has one for each output that counts."""
@@ -248,17 +250,18 @@ async def listtransactions(
         if not wanted:
             why = 'Label argument must be a valid label name or "*".'
             raise RpcError(RpcCode.INVALID_PARAMETER, why)
-    if count < 0:
+    size, start = count.read(), skip.read()
+    if size < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative count")
-    if skip < 0:
+    if start < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative from")
-    await make_room(min(count + skip, len(wallet.ledger.transactions)) * HISTORY_BYTES)
+    await make_room(min(start + size, len(wallet.ledger.transactions)) * HISTORY_BYTES)
     lister, found = _Lister(node, wallet, wanted), list[dict[str, Any]]()
     async for entry in each_in_turn(reversed(wallet.ledger.in_order())):
         found += lister.entries(entry)
-        if len(found) >= count + skip:
+        if len(found) >= start + size:
             break
-    return cast("list[HistoryEntry]", found[skip : skip + count][::-1])
+    return cast("list[HistoryEntry]", found[start : start + size][::-1])
 
 
 class SinceBlock(TypedDict):
@@ -275,7 +278,7 @@ class SinceBlock(TypedDict):
 async def listsinceblock(
     node: NodeParts,
     blockhash: Annotated[str | None, "The block; without one everything"] = None,
-    target_confirmations: Annotated[int, "lastblock is the block with so many confirmations"] = 1,
+    target_confirmations: Annotated[Whole, "lastblock is the block with so many confirmations"] = ONE,
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
     include_removed: Annotated[bool, "Show what was in blocks that the chain has left since"] = True,
     include_change: Annotated[bool, "Show change, too"] = False,
@@ -290,7 +293,8 @@ async def listsinceblock(
         if index < 0:
             raise RpcError(RpcCode.INVALID_ADDRESS_OR_KEY, "Block not found")
         fork = fork_height(node, index)
-    if target_confirmations < 1:
+    target = target_confirmations.read()
+    if target < 1:
         raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid parameter")
     lister = _Lister(node, wallet, label_from(label) if label is not None else None, include_change)
     depth = ledger.tip_height + 1 - fork if index >= 0 else -1
@@ -306,7 +310,7 @@ async def listsinceblock(
             if known is not None:
                 removed += lister.entries(known, ANY_DEPTH)
         index = tree.prev(index)
-    height = ledger.tip_height + 1 - min(target_confirmations, ledger.tip_height + 1)
+    height = ledger.tip_height + 1 - min(target, ledger.tip_height + 1)
     last = tree.ancestor(tree.find(BlockHash(ledger.tip_hash)), height)
     result: dict[str, Any] = {"transactions": found}
     if include_removed:
@@ -504,14 +508,14 @@ class ReceivedByAddress(TypedDict):
 @rpc("wallet", examples=((), (6, True)), heavy=True)
 async def listreceivedbyaddress(
     node: NodeParts,
-    minconf: MinConf = 1,
+    minconf: MinConf = ONE,
     include_empty: Annotated[bool, "Also addresses that received nothing"] = False,
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
     address_filter: Annotated[str | None, "Only this address"] = None,
     include_immature_coinbase: ImmatureToo = False,
 ) -> list[ReceivedByAddress]:
     """What each address has received."""
-    wallet = the_wallet(node)
+    wallet, min_depth = the_wallet(node), minconf.read()
     only: bytes | None = None
     if address_filter:
         try:
@@ -519,7 +523,7 @@ async def listreceivedbyaddress(
         except RpcError:
             raise RpcError(RpcCode.WALLET_ERROR, "address_filter parameter was invalid") from None
     await make_room(len(wallet.ledger.coins) * RECEIVED_BYTES)
-    tally = await _tally(wallet, minconf, immature_too=include_immature_coinbase)
+    tally = await _tally(wallet, min_depth, immature_too=include_immature_coinbase)
     rows: list[ReceivedByAddress] = []
     async for script, entry in each_in_turn(await book_in_order(wallet)):
         found = tally.get(script)
@@ -550,14 +554,14 @@ class ReceivedByLabel(TypedDict):
 @rpc("wallet", examples=((), (6, True)), heavy=True)
 async def listreceivedbylabel(
     node: NodeParts,
-    minconf: MinConf = 1,
+    minconf: MinConf = ONE,
     include_empty: Annotated[bool, "Also labels whose addresses received nothing"] = False,
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
     include_immature_coinbase: ImmatureToo = False,
 ) -> list[ReceivedByLabel]:
     """What the addresses of each label have received."""
     wallet = the_wallet(node)
-    tally = await _tally(wallet, minconf, immature_too=include_immature_coinbase)
+    tally = await _tally(wallet, minconf.read(), immature_too=include_immature_coinbase)
     sums: dict[str, _Tally] = {}
     async for script, entry in each_in_turn(await book_in_order(wallet)):
         found = tally.get(script)

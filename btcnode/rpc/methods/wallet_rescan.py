@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from btcnode.rpc.declare import TOLD_OTHERWISE, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.wallets import RESCANNING, check_unlocked, the_wallet, wallet_errors, wallets_of
 from btcnode.services.loop_turns import each_in_turn
 from btcnode.services.parts import NodeParts
@@ -30,6 +31,9 @@ def scanning(wallet: Wallet) -> Iterator[None]:
         scan.running = scan.needs_passphrase = False
 
 
+GENESIS = Whole(0)
+
+
 class ScannedBlocks(TypedDict):
     """What was scanned."""
 
@@ -40,8 +44,8 @@ class ScannedBlocks(TypedDict):
 @rpc("wallet", examples=((100000, 120000),))
 async def rescanblockchain(
     node: NodeParts,
-    start_height: Annotated[int, "The first height"] = 0,
-    stop_height: Annotated[int | None, "The last height; without one up to the tip, and the mempool"] = None,
+    start_height: Annotated[Whole, "The first height"] = GENESIS,
+    stop_height: Annotated[Whole | None, "The last height; without one up to the tip, and the mempool"] = None,
 ) -> ScannedBlocks:
     """Look through the chain for transactions of the wallet; much faster with an index of block filters."""
     from btcnode.services.wallet_scan import ScanStatus
@@ -50,20 +54,22 @@ async def rescanblockchain(
     with scanning(wallet), wallet_errors():
         check_unlocked(wallet)
         tip = wallet.ledger.tip_height
-        if not 0 <= start_height <= tip:
+        first = start_height.read()
+        if not 0 <= first <= tip:
             raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid start_height")
-        if stop_height is not None and not 0 <= stop_height <= tip:
+        last = None if stop_height is None else stop_height.read()
+        if last is not None and not 0 <= last <= tip:
             raise RpcError(RpcCode.INVALID_PARAMETER, "Invalid stop_height")
-        if stop_height is not None and stop_height < start_height:
+        if last is not None and last < first:
             raise RpcError(RpcCode.INVALID_PARAMETER, "stop_height must be greater than start_height")
-        await _check_blocks(node, start_height, tip if stop_height is None else stop_height)
-        result = await wallets.chain.rescan(wallet, start_height, stop_height)
+        await _check_blocks(node, first, tip if last is None else last)
+        result = await wallets.chain.rescan(wallet, first, last)
     if result.status is ScanStatus.FAILURE:
         raise RpcError(RpcCode.MISC_ERROR, "Rescan failed. Potentially corrupted data files.")
     if result.status is ScanStatus.ABORTED:
         raise RpcError(RpcCode.MISC_ERROR, "Rescan aborted.")
     return {
-        "start_height": start_height,
+        "start_height": first,
         "stop_height": node.chain.tree.height(result.last) if result.last >= 0 else None,
     }
 

@@ -11,7 +11,6 @@ from btcnode.rpc.declare import (
     NOTHING,
     AnyAmount,
     AnyNumber,
-    Bits,
     Default,
     Hex,
     Hint,
@@ -44,7 +43,7 @@ from btcnode.rpc.spending.declared import (
     SubtractFee,
     WeighedInputs,
 )
-from btcnode.rpc.transactions import Inputs, Outputs
+from btcnode.rpc.transactions import TWO, Inputs, LateVersion, Outputs
 from btcnode.rpc.wallets import NEEDS_PASSPHRASE, check_unlocked, the_wallet
 from btcnode.services.parts import NodeParts
 
@@ -182,7 +181,7 @@ async def send(
     estimate_mode: EstimateMode = None,
     fee_rate: FeeRate = None,
     options: Annotated[Lenient[SendOptions], BY_NAME, Oneline("options")] = NOTHING,
-    version: Annotated[int, "Version of the transaction", Bits(-32)] = 2,
+    version: LateVersion = TWO,
 ) -> SentOrNot:
     """Pay to outputs, with all choices. A transaction that other signatures are needed for is returned as PSBT."""
     wallet = the_wallet(node)

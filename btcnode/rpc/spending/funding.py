@@ -13,6 +13,7 @@ from btcnode.descriptors.psbt_writer import encode_psbt
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.jsonvalue import amount, type_name
 from btcnode.rpc.methods.psbt_decode import parse_psbt
 from btcnode.rpc.methods.rawtransactions import SignedTx, signed_json
@@ -55,7 +56,7 @@ async def create_funded_psbt(
     wallet: Wallet,
     inputs: Any,
     outputs: Any,
-    lock_time: Any,
+    locktime: Whole,
     options: Raw,
     *,
     origins: bool,
@@ -65,7 +66,7 @@ async def create_funded_psbt(
     given, replaceable = options, wallet.options.walletrbf
     if options.get("replaceable") is not None:
         replaceable = flag(options, "replaceable", True)
-    tx = await aside(lambda: construct_transaction(inputs, outputs, lock_time, replaceable, version, node.params))
+    tx = await aside(lambda: construct_transaction(inputs, outputs, locktime.read(), replaceable, version, node.params))
     recipients = await aside(lambda: payments(node, outputs, given.get("subtractFeeFromOutputs")))
     control = CoinControl(version=version, others_allowed=not tx.prevouts)
     options = with_input_weights(inputs, options)

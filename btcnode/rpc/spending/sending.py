@@ -21,6 +21,7 @@ from btcnode.primitives.coin import make_txout, txout_script
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.jsonvalue import type_name
 from btcnode.rpc.room import aside
 from btcnode.rpc.shapes import whole_number
@@ -107,17 +108,17 @@ def payments(node: NodeParts, outputs: Any, payers: Any) -> list[Recipient]:
 
 
 async def send(
-    node: NodeParts, wallet: Wallet, outputs: Any, fees: tuple[Any, Any, Any], given: Raw, version: int
+    node: NodeParts, wallet: Wallet, outputs: Any, fees: tuple[Any, Any, Any], given: Raw, version: Whole
 ) -> dict[str, Any]:
     """What ``send`` answers; ``fees`` are the target, mode and rate of its own arguments. Raises RpcError."""
     options = with_fee_options(given, *fees)
     check_outdated(options)
     replaceable = flag(options, "replaceable", wallet.options.walletrbf)
     recipients = await aside(lambda: payments(node, outputs, options.get("subtract_fee_from_outputs")))
-    control = CoinControl(version=version)
+    control = CoinControl(version=version.read())
     tx = await aside(
         lambda: construct_transaction(
-            options.get("inputs"), outputs, options.get("locktime"), replaceable, version, node.params
+            options.get("inputs"), outputs, options.get("locktime"), replaceable, control.version, node.params
         )
     )
     control.others_allowed = not tx.prevouts

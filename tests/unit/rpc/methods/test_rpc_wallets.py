@@ -13,6 +13,8 @@ import pytest
 
 from btcnode.errors import StorageError
 from btcnode.rpc.errors import RpcError
+from btcnode.rpc.methods import every_method
+from btcnode.rpc.shapes import Kind
 from btcnode.services.wallet_service import WalletService
 from btcnode.wallet.descriptor_keys import DescriptorKeys
 from btcnode.wallet.sqlite_store import WalletStore
@@ -426,6 +428,31 @@ def test_locked_wallets_judge_types_first(lab: Running) -> None:
     assert lab.call("removeprunedfunds", "AA" * 32) == error(
         -4, f"Transaction {'aa' * 32} does not belong to this wallet"
     )
+
+
+def test_numbers_are_read_where_they_count(lab: Running) -> None:
+    numbers = [
+        (method, [arg.kind for arg in method.args[: n + 1]])
+        for method in every_method()
+        if method.category == "wallet"
+        for n, arg in enumerate(method.args)
+        if arg.kind is Kind.INT
+    ]
+    assert len(numbers) > 10
+    none: dict[Kind, Any] = {Kind.STR: "", Kind.BOOL: True, Kind.ARR: [], Kind.OBJ: {}, Kind.HEX: "", Kind.INT: 1}
+    for method, kinds in numbers:
+        params = [*(none.get(kind) for kind in kinds[:-1]), 1.5]
+        assert lab.call_wallet("x", method.name, *params)["code"] == NOT_FOUND, method.name
+    lab.call("createwallet", "w")
+    assert lab.call("walletpassphrase", "p", 1.5)["code"] == -15
+    assert lab.call("listtransactions", "", 1.5)["code"] == -8
+    assert lab.call("getreceivedbylabel", "nobody", 1.5) == error(-4, "Label not found in wallet")
+    assert lab.call("listtransactions", "*", 1.5) == error(-1, "JSON integer out of range")
+
+
+def test_what_is_in_the_place_of_a_backup_is_told_before_what_the_backup_is(lab: Running, tmp_path: Path) -> None:
+    lab.call("createwallet", "w")
+    assert lab.call("restorewallet", "w", str(tmp_path))["code"] == -36
 
 
 def test_no_backup_is_read_that_has_no_end(lab: Running) -> None:
