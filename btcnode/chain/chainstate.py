@@ -70,7 +70,7 @@ MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not store
 MAX_FLUSH_AGE = 600.0  # seconds of work that a kill may cost
 CONNECTED_TOGETHER = 32  # blocks that Core sets out to connect at once: its log names the last of them
 RETURNING_BLOCKS = 10  # of an invalidation, the last of the chain: only their transactions come back (Core)
-HEADERS_PER_FLUSH = 50_000  # new headers are written in portions: 50,000 records of 136 bytes and their objects, 15 MB
+HEADERS_PER_FLUSH = 10_000  # new headers are written in portions: 10,000 records of 136 bytes and their objects, 3 MB
 
 log = logging.getLogger("btcnode.chain")
 
@@ -152,7 +152,7 @@ class Chainstate:
         Raises CorruptionError when the tip marker names a block that the index does not have, RebuildError when the
         directory has coins although none are to be kept, or the reverse.
         """
-        tree = HeaderTree(params, columns=store.load_index(), salt=salt)
+        tree = HeaderTree(params, columns=store.load_index(lean=proofs is not None), salt=salt)
         state = cls(
             params,
             store,
@@ -486,6 +486,7 @@ class Chainstate:
             return self._commit_flush(step, result)
         if isinstance(step, EndFlushStep):
             self._flushing = None
+            self.tree.note_stored(row for row, _ in step.flush.records)
             return [Flushed(result.coins_put, result.coins_deleted)]
         if isinstance(step, LookStep):
             seconds, over = result.looked
@@ -552,6 +553,7 @@ class Chainstate:
         if step.beside:
             self._flushing = step
             return []
+        self.tree.note_stored(row for row, _ in step.records)
         return [Flushed(result.coins_put, result.coins_deleted)]
 
     def abort(self, step: Step) -> None:

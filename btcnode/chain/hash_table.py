@@ -64,7 +64,7 @@ class HashTable:
             size *= 2
         if size * 2 < (rows + 1) * 4:  # nearly full from the start: a second rebuild would follow soon
             size *= 2
-        self._slots = slots = array("I", bytes(4 * size))
+        self._slots = slots = array("I", (0,)) * size
         self._mask = mask = size - 1
         self._shift = shift = 64 - mask.bit_length()
         self._count = rows

@@ -123,6 +123,7 @@ class History:
         self._pending = None
         if isinstance(step, FlushStep):
             self.flushed_tip = self.active.tip
+            self.tree.note_stored(row for row, _ in step.records)
             return False
         if isinstance(step, DisconnectStep):
             self.active.set_tip(step.prev)

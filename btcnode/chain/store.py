@@ -148,10 +148,9 @@ class ChainStore:
         """The index is made."""
         self.database.commit(meta_puts={META_REINDEX: b""})
 
-    def load_index(self) -> IndexColumns | None:
-        """The block index, None when there is none yet. Raises CorruptionError."""
-        columns = BlockIndexStore(self.database).load()
-        return columns if len(columns) else None
+    def load_index(self, *, lean: bool = False) -> IndexColumns:
+        """The block index, empty when there is none yet; ``lean`` as there. Raises CorruptionError."""
+        return BlockIndexStore(self.database).load(lean=lean)
 
     @property
     def coins(self) -> CoinsDb:
