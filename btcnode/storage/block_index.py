@@ -22,7 +22,7 @@ from btcnode.errors import CorruptionError
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.storage.checksums import CHECK_SIZE, RESIDUE, Total, check_of
 from btcnode.storage.database import Database
-from btcnode.storage.header_rests import HeaderRests
+from btcnode.storage.header_rests import HeaderRests, ReadRests
 from btcnode.storage.layout import DB_INDEX, INDEX_RECORD, INDEX_RECORD_SIZE, index_key
 from btcnode.storage.sparse_column import SparseColumn
 
@@ -69,9 +69,10 @@ class IndexColumns:
         "undo_pos",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, read_rests: ReadRests | None = None) -> None:
+        """``read_rests`` as ``HeaderRests`` takes it."""
         self.fields = bytearray()
-        self.rests = HeaderRests()
+        self.rests = HeaderRests(read_rests)
         self.hashes = bytearray()
         self._work_rows = array("I")  # ascending: the headers whose height is a multiple of WORK_EVERY
         self._works = bytearray()  # their chainworks, big-endian
@@ -276,9 +277,7 @@ class BlockIndexStore:
         records that are not those that were written and, with ``check``, a header that does not match its hash or its
         parent.
         """
-        columns = IndexColumns()
-        if lean:
-            columns.rests.read = self.read_rests
+        columns = IndexColumns(self.read_rests if lean else None)
         found = Total()
         first = 0
         while (span := self._load_span(columns)).count:

@@ -15,6 +15,8 @@ _LAST = CHUNK_ROWS - 1
 _WHOLE = (1 << CHUNK_ROWS) - 1
 READ_CHUNKS = 8  # kept of what was read last
 
+ReadRests = Callable[[int, int], bytes]
+
 
 class HeaderRests:
     """Merkle root[32] and nonce[4] of each header, in the order of the headers.
@@ -23,10 +25,10 @@ class HeaderRests:
     added and let go of by one thread; any may read.
     """
 
-    __slots__ = ("_count", "_kept", "_lately", "_stored", "read")
+    __slots__ = ("_count", "_kept", "_lately", "_read", "_stored")
 
-    def __init__(self) -> None:
-        self.read: Callable[[int, int], bytes] | None = None
+    def __init__(self, read: ReadRests | None = None) -> None:
+        self._read = read
         self._count = 0
         self._kept: dict[int, bytearray] = {}
         self._stored: dict[int, int] = {}  # of chunks that are kept: a bit for each row that is on disk
@@ -78,15 +80,15 @@ class HeaderRests:
             return kept
         known, chunk = self._lately[number % READ_CHUNKS]
         if known != number:
-            if self.read is None or number >= self._count >> _SHIFT:
+            if self._read is None or number >= self._count >> _SHIFT:
                 return b""
-            chunk = self.read(number << _SHIFT, CHUNK_ROWS)
+            chunk = self._read(number << _SHIFT, CHUNK_ROWS)
             self._lately[number % READ_CHUNKS] = number, chunk
         return chunk
 
     def note_stored(self, rows: Iterable[int]) -> None:
         """These rows are on disk; a chunk of which all are is let go of, if it can be read again."""
-        if self.read is None:
+        if self._read is None:
             return
         kept, stored = self._kept, self._stored
         for row in rows:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 MIB = 1 << 20
 
 PROCESS = 72 * MIB  # the interpreter and its modules 45, caches of verified scripts 16, addresses of nodes
-HEADER = 190  # bytes of a header: its columns and its place in the hash table
+HEADER = 160  # bytes of a header: its columns and its place in the hash table
+LEAN_HEADER = 105  # the same where no coins are kept, nor merkle roots
 PEER = 192 << 10  # a connection with what is remembered of it
 WORKER = 28 * MIB  # a worker process with a block in work
 MERGE = 24 * MIB  # a process that merges coins; a second one comes where there is room for it
@@ -62,7 +63,8 @@ def least(wishes: Wishes) -> int:
 
 def _fixed(wishes: Wishes) -> int:
     flushing = MERGE + WRITER + FLUSH if wishes.keeps_coins else 0
-    return PROCESS + HEADER * wishes.headers + flushing + LARGE_BLOCK
+    header = HEADER if wishes.keeps_coins else LEAN_HEADER
+    return PROCESS + header * wishes.headers + flushing + LARGE_BLOCK
 
 
 def plan(limit: int, wishes: Wishes) -> MemoryPlan:

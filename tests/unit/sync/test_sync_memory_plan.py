@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from btcnode.sync.memory_plan import (
     FLUSH,
+    HEADER,
     LARGE_BLOCK,
+    LEAN_HEADER,
     MERGE,
     MIB,
     MIN_CACHE,
@@ -36,7 +38,14 @@ WISHES = st.builds(
 @given(WISHES, st.integers(0, 1 << 36))
 def test_what_may_come_at_once_fits_beside_the_coins(wishes: Wishes, extra: int) -> None:
     share = plan(least(wishes) + extra, wishes)
-    at_once = PROCESS + 190 * wishes.headers + FLUSHING * wishes.keeps_coins + LARGE_BLOCK + share.workers * WORKER
+    at_once = (
+        PROCESS
+        + HEADER * wishes.headers * wishes.keeps_coins
+        + FLUSHING * wishes.keeps_coins
+        + LARGE_BLOCK
+        + share.workers * WORKER
+    )
+    at_once += LEAN_HEADER * wishes.headers * (not wishes.keeps_coins)
     at_once += QUEUE_FACTOR * share.queue + share.held + share.answers + share.lately
     assert at_once + share.coins <= share.limit
     # connections and a full mempool fit too, when the coins give way
@@ -60,12 +69,13 @@ def test_usual_options_in_usual_memory_are_not_cut() -> None:
 
 def test_a_small_container_is_enough_for_a_node_and_mainnet_needs_more() -> None:
     assert least(USUAL) < 0.85 * 400 * MIB
-    assert least(USUAL._replace(headers=960_000)) > least(USUAL) + 170 * MIB
+    assert least(USUAL._replace(headers=960_000)) > least(USUAL) + 140 * MIB
 
 
 def test_a_node_without_coins_at_mainnets_height_fits_where_one_with_coins_does_not() -> None:
     mainnet = Wishes(headers=960_000, peers=10, workers=0, dbcache=4 * MIB, mempool=5_000_000)
-    assert least(mainnet) - least(mainnet._replace(keeps_coins=False)) == FLUSHING
+    headers = (HEADER - LEAN_HEADER) * mainnet.headers
+    assert least(mainnet) - least(mainnet._replace(keeps_coins=False)) == FLUSHING + headers
 
 
 def test_below_the_least_everybody_has_his_minimum() -> None:
