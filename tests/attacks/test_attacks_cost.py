@@ -8,11 +8,12 @@ from typing import Any, NoReturn
 
 import pytest
 
+from btcnode.chain.header_tree import HeaderTree
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.primitives import tx as tx_module
 from btcnode.primitives.compactsize import compact_size
-from btcnode.primitives.hashes import sha256d
+from btcnode.primitives.hashes import BlockHash, sha256d
 from btcnode.primitives.header import header_hash
 from btcnode.primitives.scan import scan_tx, scan_tx_in_steps, txid_in_steps
 from btcnode.primitives.steps import STEP, at_once
@@ -26,7 +27,7 @@ from btcnode.testing.simulator import UNIX_START
 from btcnode.testing.small_pool import SmallPool
 from btcnode.wire import messages as m
 from btcnode.wire.codec import StepwiseMessage
-from btcnode.wire.constants import MSG_WTX
+from btcnode.wire.constants import MSG_BLOCK, MSG_WTX
 from btcnode.wire.registry import Sealed, read_message
 from tests.lib.protocol_bench import Bench
 
@@ -90,6 +91,33 @@ def test_useless_messages_are_not_decoded(bench: Bench, monkeypatch: pytest.Monk
     assert isinstance(message, Sealed)
     bench.receive(peer, message)
     assert (bench.disconnected(peer) is not None) is ("proof of work" in name)
+
+
+@pytest.mark.parametrize("kind", ["cmpctblock", "headers", "inv"])
+def test_who_is_asked_for_headers_already_costs_no_locator(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What leads nowhere makes us ask for headers once in two minutes, and is looked at as often as it comes."""
+    located: list[int] = []
+    locator = HeaderTree.locator
+
+    def watched(tree: HeaderTree, index: int) -> list[BlockHash]:
+        located.append(index)
+        return locator(tree, index)
+
+    monkeypatch.setattr(HeaderTree, "locator", watched)
+    bench.step(ev.Tick(UNIX_START))
+    peer = bench.peer(services=0)
+    assert not located
+    for n in range(50):
+        header = header_on(bytes([n]) * 32, valid=True)
+        message = {
+            "cmpctblock": read_message("cmpctblock", header + bytes(8) + b"\0\x01\0" + transaction().raw),
+            "headers": m.Headers((header,)),
+            "inv": m.Inv((m.InvItem(MSG_BLOCK, bytes([n]) * 32),)),
+        }[kind]
+        bench.receive(peer, message)
+    assert len(located) == 1
 
 
 def test_a_transaction_that_is_known_is_not_parsed_again(params: NetworkParams) -> None:

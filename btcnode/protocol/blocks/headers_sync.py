@@ -9,8 +9,9 @@ that another peer is asked already when the first leaves a request unanswered fo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
+from functools import partial
 
 from btcnode.chain.presync import HeadersSync
 from btcnode.consensus.pow import block_work, check_proof_of_work
@@ -76,14 +77,18 @@ class HeaderSync:
 
     # -- asking --------------------------------------------------------------------------------------------------
 
-    def request(self, peer: Peer, locator: Sequence[bytes]) -> bool:
-        """Send getheaders unless one is open already, or none is answered; tells whether it was sent."""
+    def request(self, peer: Peer, locator: Callable[[], Sequence[bytes]]) -> bool:
+        """Send getheaders unless one is open already, or none is answered; tells whether it was sent.
+
+        ``locator`` is made then only: on a long chain that takes a tenth of a millisecond, and what makes us ask may
+        come a thousand times a second.
+        """
         state, mockable = peer.headers, self._ctx.mockable
         if not peer.role.gives_headers:
             return False
         if state.requested_at is not None and mockable - state.requested_at <= HEADERS_RESPONSE_TIME:
             return False
-        self._ctx.send(peer, GetHeaders(tuple(locator)))
+        self._ctx.send(peer, GetHeaders(tuple(locator())))
         self.requests.failed += state.requested_at is not None
         self.requests.sent += 1
         state.requested_at = mockable
@@ -91,11 +96,14 @@ class HeaderSync:
 
     def request_from_best(self, peer: Peer) -> bool:
         """Ask for what follows our best header, or our tip if none has more work: its block is known to be good."""
+        return self.request(peer, self._locator_of_best)
+
+    def _locator_of_best(self) -> Sequence[bytes]:
         ctx, tree = self._ctx, self._ctx.tree
         best = tree.best_header
         if tree.chainwork(best) <= ctx.tip_work():
             best = ctx.active.tip
-        return self.request(peer, tree.locator(best))
+        return tree.locator(best)
 
     def tick(self, peer: Peer) -> float:
         """Start the synchronisation with a peer, announce sendheaders, judge time-outs and chains.
@@ -122,7 +130,7 @@ class HeaderSync:
         if not near and (not self._download.may_sync_from(peer) or self._is_syncing(peer)):
             return
         start = best if tree.prev(best) < 0 else tree.prev(best)
-        if self.request(peer, tree.locator(start)):
+        if self.request(peer, partial(tree.locator, start)):
             expected = max(0.0, ctx.unix - tree.time(best)) / ctx.params.pow_target_spacing
             allowed = HEADERS_DOWNLOAD_TIMEOUT_BASE + HEADERS_DOWNLOAD_TIMEOUT_PER_HEADER * expected
             state.sync_started = True
@@ -199,7 +207,7 @@ class HeaderSync:
                 ctx.disconnect(peer, f"Outbound peer has old chain, best known block = {known}")
                 return
             start = tree.prev(state.chain_target)
-            self.request(peer, tree.locator(max(start, 0)))
+            self.request(peer, partial(tree.locator, max(start, 0)))
             state.chain_asked = True
             state.chain_deadline = ctx.mockable + HEADERS_RESPONSE_TIME
 
@@ -300,7 +308,7 @@ class HeaderSync:
         if result.success:
             state.requested_at = None
         if result.request_more:
-            self.request(peer, presync.next_locator())
+            self.request(peer, presync.next_locator)
         if presync.finished:
             state.presync = None
         self._ctx.progress()
@@ -350,7 +358,7 @@ class HeaderSync:
         if is_new:
             self.log_new_header(peer, last)
         if full and peer.headers.presync is None:
-            self.request(peer, ctx.tree.locator(last))
+            self.request(peer, partial(ctx.tree.locator, last))
         self._update_peer(peer, last, is_new=is_new, more=full)
         self._download.direct_fetch(peer, last)
 
