@@ -45,11 +45,12 @@ from btcnode.storage.layout import (
     file_key,
     undo_file_name,
 )
-from btcnode.storage.lmdb_errors import LOST_ADVICE
+from btcnode.storage.lmdb_errors import CORE_ADVICE, LOST_ADVICE
 from btcnode.storage.obfuscation import MAX_KEY_FILE_BYTES, ZERO_KEY, Obfuscation, open_obfuscation
 
 _ADVICE = "start with --reindex"
 _BLOCK_FILES = "blk?????.dat"
+_CORE_INDEX = Path("index", "CURRENT")  # of Core's LevelDB with its index of blocks
 
 log = logging.getLogger("btcnode.blockstorage")
 
@@ -170,13 +171,16 @@ class BlockFiles:
             files.have_pruned = database.get_meta(META_PRUNED) is not None
             files._restore(records)
             return files
+        if not adopt:
+            files._refuse_unknown(database.file)
         if tidy:
             files._remove_unusable()
         found = files._sizes_found()
-        if any(found) and not adopt:
-            raise LostDatabaseError(
-                f"{directory} has block files that the database does not know ({database.file} is new): {LOST_ADVICE}"
-            )
+        if unread := files._numbers_from(len(found)):
+            log.warning(
+                "%s is missing: %d block files with higher numbers are not read, and will be overwritten",
+                files.block_path(len(found)), len(unread),
+            )  # fmt: skip
         files.infos = [FileInfo(size=size) for size in found] or [FileInfo()]
         files._dirty.update(range(len(files.infos)))
         under_way = {META_REINDEX: b"1"} if adopt and any(found) else {}
@@ -221,6 +225,20 @@ class BlockFiles:
         while (path := self.block_path(len(sizes))).exists():
             sizes.append(path.stat().st_size)
         return sizes
+
+    def _refuse_unknown(self, database_file: Path) -> None:
+        """Raise LostDatabaseError where any block lies, whatever its file's number: a pruned node has no number 0."""
+        if not _first_bytes(self.directory, 1):
+            return
+        advice = CORE_ADVICE if (self.directory / _CORE_INDEX).exists() else LOST_ADVICE
+        raise LostDatabaseError(
+            f"{self.directory} has block files that the database does not know ({database_file} is new): {advice}"
+        )
+
+    def _numbers_from(self, number: int) -> list[int]:
+        """Numbers of the block files that are there, from ``number`` on."""
+        digits = (path.stem[3:] for path in self.directory.glob(_BLOCK_FILES))
+        return sorted(int(each) for each in digits if each.isascii() and each.isdecimal() and int(each) >= number)
 
     def take_changes(self) -> FileChanges:
         """What has to reach the disk: ``sync_changes`` brings the files there, then the records are to be committed.
@@ -352,14 +370,12 @@ class BlockFiles:
 
     def _remove_unusable(self) -> None:
         """Delete all undo files, and the block files that do not follow each other from number 0 on."""
-        used = len(self._sizes_found())
+        unread = self._numbers_from(len(self._sizes_found()))
         try:
             for path in self.directory.glob("rev?????.dat"):
                 path.unlink()
-            for path in self.directory.glob("blk?????.dat"):
-                number = path.stem[3:]
-                if number.isascii() and number.isdecimal() and int(number) >= used:
-                    path.unlink()
+            for number in unread:
+                self.block_path(number).unlink()
         except OSError as error:
             raise storage_error(error, f"cannot delete old block files in {self.directory}") from None
 

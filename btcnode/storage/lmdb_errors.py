@@ -12,6 +12,7 @@ from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.storage.durable import FULL_ERRNOS, is_full
 
 LOST_ADVICE = "put it back, or start with --reindex to rebuild it from the block files"
+CORE_ADVICE = "they are Bitcoin Core's: start with --reindex to take them over, or use another --datadir"
 REINDEX_ADVICE = "start with --reindex to rebuild it from the block files, or use another --datadir"
 _CORRUPT = (
     lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError, lmdb.IncompatibleError,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from btcnode.errors import CorruptionError, StorageError
+from btcnode.errors import CorruptionError, LostDatabaseError, StorageError
 from btcnode.primitives.hashes import sha256d
 from btcnode.storage import blockfiles as module
 from btcnode.storage.blockfiles import BlockFiles, BlockPos, FileInfo
@@ -186,15 +186,39 @@ def test_damage_is_noticed(tmp_path: Path, database: Database, use_xor: bool) ->
     assert files.read_undo(undo, PREV) == b"some undo data"
 
 
-def test_files_of_somebody_else_are_neither_touched_nor_used(tmp_path: Path, database: Database) -> None:
-    """A database without records beside a blocks directory, perhaps Core's: nothing may be overwritten."""
+@pytest.mark.parametrize("name", ["blk00000.dat", "blk04711.dat"])  # the second: of a pruned node
+@pytest.mark.parametrize("tidy", [False, True])
+def test_files_of_somebody_else_are_neither_touched_nor_used(
+    tmp_path: Path, database: Database, name: str, tidy: bool
+) -> None:
+    """A database without records beside a blocks directory: nothing may be overwritten."""
     directory = tmp_path / "blocks"
     directory.mkdir()
-    (directory / "blk00000.dat").write_bytes(b"precious")
-    with pytest.raises(CorruptionError, match=r"does not know.*--reindex"):
-        BlockFiles.open(directory, MAGIC, database)
-    assert (directory / "blk00000.dat").read_bytes() == b"precious"
+    (directory / name).write_bytes(b"precious")
+    with pytest.raises(LostDatabaseError, match=r"does not know.*put it back.*--reindex"):
+        BlockFiles.open(directory, MAGIC, database, tidy=tidy)
+    assert (directory / name).read_bytes() == b"precious"
     assert database.meta_items(b"file") == []
+
+
+def test_files_of_core_are_named_as_such(tmp_path: Path, database: Database) -> None:
+    directory = tmp_path / "blocks"
+    (directory / "index").mkdir(parents=True)
+    (directory / "index" / "CURRENT").write_bytes(b"MANIFEST-000002\n")
+    (directory / "blk00001.dat").write_bytes(b"precious")
+    with pytest.raises(LostDatabaseError, match=r"Bitcoin Core's: start with --reindex .*another --datadir"):
+        BlockFiles.open(directory, MAGIC, database)
+
+
+def test_files_behind_a_gap_are_told_of_when_others_are_adopted(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "blocks"
+    directory.mkdir()
+    for name in ("blk00002.dat", "blk00003.dat", "blk0000x.dat"):
+        (directory / name).write_bytes(b"unread")
+    BlockFiles.open(directory, MAGIC, database, adopt=True).close()
+    assert "blk00000.dat is missing: 2 block files with higher numbers are not read" in caplog.text
 
 
 def test_adopted_files_are_appended_to(tmp_path: Path, database: Database) -> None:
