@@ -524,7 +524,7 @@ class Protocol:
             self._ctx.bans.remove(event.subnet)
 
     def _on_fetch_block(self, event: FetchBlock) -> None:
-        if self.why_no_fetch(event.peer_id, event.index) is None:
+        if self.why_no_fetch(event.peer_id) is None:
             for peer in self._ctx.peers.values():  # what others send of it counts as unrequested from now on
                 self._download.requests.cancel(peer, event.index)
             self._download.requests.ask(self._ctx.peers[event.peer_id], [event.index])
@@ -992,16 +992,14 @@ class Protocol:
         """Median of the clock differences that outbound peers showed, in seconds; only a warning depends on it."""
         return self._ctx.time_offsets.median()
 
-    def why_no_fetch(self, peer_id: int, index: int) -> str | None:
-        """Why a block cannot be asked of a peer, in Core's words; None when it can."""
+    def why_no_fetch(self, peer_id: int) -> str | None:
+        """Why no block can be asked of a peer, in Core's words; None when one can, also one that it was asked for."""
         peer = self._ctx.peers.get(peer_id)
         if peer is None or not peer.role.is_heard:
             return "Peer does not exist"
         if not peer.role.is_complete:
             return "Peer not fully connected"
-        if not peer.serves_witnesses:
-            return "Pre-SegWit peer"
-        return "Already requested from this peer" if index in peer.blocks.in_flight else None
+        return None if peer.serves_witnesses else "Pre-SegWit peer"
 
 
 def _awaits_much(peer: Peer) -> bool:

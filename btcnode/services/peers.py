@@ -274,7 +274,7 @@ class Peers:
 
     def fetch_block(self, peer_id: int, index: int) -> str | None:
         """Ask a peer for a block; why that cannot be, or None."""
-        why = self._protocol.why_no_fetch(peer_id, index)
+        why = self._protocol.why_no_fetch(peer_id)
         if why is None:
             self._reactor.feed(FetchBlock(peer_id, index))
         return why

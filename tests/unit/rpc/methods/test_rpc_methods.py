@@ -19,7 +19,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcCode
 from btcnode.rpc.methods import every_method
 from btcnode.testing.blocks import BlockTemplate
-from btcnode.wire.messages import Ping, Pong
+from btcnode.wire.messages import GetData, Ping, Pong
 from tests.lib.node_parts import START
 from tests.lib.peer import ChainServer
 
@@ -288,6 +288,18 @@ def block_on(running: Running, prev: str, height: int) -> bytes:
     params = running.parts.params
     prev_hash = BlockHash(bytes.fromhex(prev)[::-1])
     return BlockTemplate(params, prev_hash, height, START + 9, params.pow_limit_bits).build()
+
+
+def test_a_block_may_be_asked_of_a_peer_again(running: Running) -> None:
+    raw = block_on(running, running.call("getblockhash", 0), 1)
+    assert running.call("submitheader", raw[:80].hex()) is None
+    block_hash = sha256d(raw[:80])[::-1].hex()
+    peers = [running.add_peer(f"9.9.{n}.9:1000") for n in range(2)]
+    for n in (0, 0, 1, 0):
+        assert running.call("getblockfrompeer", block_hash, n) == {}, "Core forgets all requests before"
+        (item,) = peers[n].expect(GetData).items
+        assert item.hash == sha256d(raw[:80])
+    assert [len(peer["inflight"]) for peer in running.call("getpeerinfo")] == [1, 0]
 
 
 def test_forks(running: Running) -> None:
