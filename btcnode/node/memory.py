@@ -20,7 +20,7 @@ from btcnode.side_processes import PROCESS_BYTES
 from btcnode.storage.coin_runs import MERGES
 from btcnode.sync.driver import RUN_AHEAD_BYTES, ChainDriver
 from btcnode.sync.memory_plan import FLUSH, MERGE, MIB, PROCESS, WRITER, MemoryPlan, Wishes, least, plan
-from btcnode.sync.process_memory import Resident, give_back, resident, resident_of
+from btcnode.sync.process_memory import Resident, give_back, map_large, resident, resident_of
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
 SMALL_ANSWER = 8 * MIB  # that much is never refused
@@ -89,6 +89,8 @@ class MemoryBudget:
 
 def fit_memory(settings: Settings) -> tuple[Settings, MemoryBudget, MemoryPlan]:
     """The options as far as there is memory for them, and the budget; raises ConfigError when it does not suffice."""
+    if settings.storage.utreexocsn:
+        map_large()
     own = resident().own
     budget = MemoryBudget(settings, own=own)
     budget.check(own)

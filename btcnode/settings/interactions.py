@@ -9,7 +9,7 @@ from btcnode.settings.groups.storage import MIN_PRUNE_MIB
 from btcnode.settings.sources import Sources, as_text
 
 BLOCKSONLY_MEMPOOL_MB = 5
-COMPACT_MIB = 230  # memory of a node that keeps no coins
+COMPACT_MIB = 210  # memory of a node that keeps no coins
 
 
 def soften(sources: Sources) -> None:

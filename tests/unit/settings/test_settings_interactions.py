@@ -37,7 +37,7 @@ FOLLOWS = [
     ({"onlynet": "onion"}, "dnsseed", False),
     ({"onlynet": ["onion", "ipv6"]}, "dnsseed", True),
     ({"onlynet": "IPv4"}, "dnsseed", True),
-    ({"utreexo_csn": True}, "maxmemory_bytes", 230 << 20),
+    ({"utreexo_csn": True}, "maxmemory_bytes", 210 << 20),
     ({"utreexo_csn": True, "maxmemory": 900}, "maxmemory_bytes", 900 << 20),
 ]  # fmt: skip
 
