@@ -55,6 +55,14 @@ class MissingProofError(ProofError):
     """The Utreexo proof of what a block spends is not here: nobody's fault."""
 
 
+class ForgedProofError(ProofError):
+    """The Utreexo proof that was tried does not lead from a block's coins to the roots: whoever told it is at fault."""
+
+    def __init__(self, message: str, proof: bytes) -> None:
+        super().__init__(message)
+        self.proof = proof
+
+
 class StorageError(BtcnodeError):
     """The data directory cannot be used as it is."""
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from btcnode.chain.coins_cache import CoinsBatch, CoinsCache
 from btcnode.consensus.connect import BlockDelta, block_outputs
-from btcnode.errors import CorruptionError, DecodeError, MissingProofError, ProofError
+from btcnode.errors import CorruptionError, DecodeError, ForgedProofError, MissingProofError, ProofError
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.storage.layout import META_COMPACT, roots_key
@@ -150,7 +150,7 @@ class ProvenCoins(CoinsCache):
     def begin(self, block: ParsedBlock, height: int, hash_at: Callable[[int], BlockHash]) -> ProvenSource:
         """The coins that a block on top of the present one spends, by its proof.
 
-        ``hash_at`` gives the blocks below on its chain. Raises ProofError: MissingProofError where there is no proof.
+        ``hash_at`` gives the blocks below on its chain. Raises ForgedProofError, or MissingProofError.
         """
         at = self.at
         data = self._proofs.get(block.hash)
@@ -158,8 +158,11 @@ class ProvenCoins(CoinsCache):
             if outside_inputs(block):
                 raise MissingProofError("there is no proof of what the block spends")
             data = NOTHING
-        told = read_block_proof(data, block, height, hash_at)
-        stump = at.stump.after(told.leaves, told.proof, added_leaves(block, height))
+        try:
+            told = read_block_proof(data, block, height, hash_at)
+            stump = at.stump.after(told.leaves, told.proof, added_leaves(block, height))
+        except ProofError as error:
+            raise ForgedProofError(str(error), data) from None
         self._next = RootsAt(height, block.hash, at.block_hash, stump)
         return ProvenSource(told.coins)
 

@@ -131,21 +131,27 @@ class SpentJudged:
 
 @record
 class ProofsKept:
-    """The Utreexo proofs of these blocks, by header index, are here: the blocks may be asked for."""
+    """The Utreexo proofs of these blocks, by header index, are here: the blocks may be asked for.
+
+    ``peer_id`` has told them, -1 for those of an earlier run.
+    """
 
     indices: tuple[int, ...]
+    peer_id: int = -1
 
 
 @record
 class ProofRefused:
     """A block could not be connected by its proof, and its data is not here now; ``reason`` for the log.
 
-    ``forged``: the proof is at fault, not that there is none.
+    ``forged``: the proof is at fault, not that there is none. ``peer_id`` has told the one that was tried, which need
+    not be the one that is here now; -1 where nobody knows.
     """
 
     index: int
     reason: str
     forged: bool
+    peer_id: int = -1
 
 
 @record

@@ -57,11 +57,11 @@ class ProofFiles:
         fresh = path.with_suffix(".new")
         try:
             fresh.write_bytes(_CHECK.pack(crc32(proof)) + proof)
-            fresh.replace(path)
+            with self._lock:
+                fresh.replace(path)
+                self._heights[block_hash] = height
         except OSError as error:
             raise storage_error(error, f"cannot write {path}") from None
-        with self._lock:
-            self._heights[block_hash] = height
 
     def get(self, block_hash: BlockHash) -> bytes | None:
         """The proof, None when it is not here or damaged; raises StorageError when the disk does not answer."""
@@ -81,12 +81,16 @@ class ProofFiles:
             return None
         return proof
 
-    def drop(self, block_hash: BlockHash) -> None:
-        """Delete a proof, if it is here."""
+    def drop(self, block_hash: BlockHash, proof: bytes | None = None) -> None:
+        """Delete a block's proof, if it is here; with ``proof`` unless another has taken its place.
+
+        Raises StorageError when the disk does not answer.
+        """
         with self._lock:
-            height = self._heights.pop(block_hash, None)
-        if height is not None:
-            self._unlink(block_hash, height)
+            height = self._heights.get(block_hash)
+            if height is not None and (proof is None or self.get(block_hash) in (proof, None)):
+                del self._heights[block_hash]
+                self._unlink(block_hash, height)
 
     def drop_up_to(self, height: int) -> None:
         """Delete the proofs of blocks up to a height."""

@@ -286,9 +286,10 @@ class PeerFuzzer:
     def keep_proof(self, effect: fx.KeepProof) -> None:
         """A proof is kept; now and then its block cannot be connected by it."""
         assert effect.index >= 0
-        self._feed(cmd.ProofsKept((effect.index,)))
+        self._feed(cmd.ProofsKept((effect.index,), effect.peer_id))
         if self.rng.random() < 0.1:
-            self._feed(cmd.ProofRefused(effect.index, "as it pleases", self.rng.random() < 0.5))
+            peer_id = self.rng.choice((effect.peer_id, effect.peer_id, -1, self.rng.randrange(99)))
+            self._feed(cmd.ProofRefused(effect.index, "as it pleases", self.rng.random() < 0.5, peer_id))
 
     def take_spent(self, effect: fx.TakeSpent) -> None:
         """Coins that a peer told are wrong, or good."""

@@ -8,6 +8,7 @@ not fetched either; who makes one up is found out when the block is to be connec
 
 from __future__ import annotations
 
+from btcnode.protocol.blocks.late_blocks import remember
 from btcnode.protocol.blocks.side_download import SideDownload
 from btcnode.protocol.commands import ProofRefused, ProofsKept
 from btcnode.protocol.context import Context
@@ -17,6 +18,8 @@ from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, Peer, SideState
 from btcnode.wire.constants import MSG_UTREEXO_PROOF, NODE_UTREEXO_ARCHIVE
 from btcnode.wire.messages import GetUtreexoProof, UtreexoProof
+
+MAX_FORGERS = 64  # peers whose proofs may still be on their way to where they are kept
 
 
 class ProofDownload(SideDownload):
@@ -35,6 +38,8 @@ class ProofDownload(SideDownload):
         super().__init__(ctx)
         self._here: dict[int, int] = {}  # header index -> the peer that told it, NONE: an earlier run's
         self._on_their_way: dict[int, int] = {}  # to where they are kept, as above
+        self._doubted: dict[int, None] = {}  # somebody told them who has forged another
+        self._forgers: dict[int, float] = {}  # peers that have, by when that was found out
         self._due = True  # something has changed of what is wanted
         ctx.providers.want(self.service)
 
@@ -76,7 +81,7 @@ class ProofDownload(SideDownload):
         at = tree.ancestor(best, min(tree.height(best), fork + PROOFS_AHEAD))
         for _ in range(tree.height(at) - fork):
             known = at in self._here or at in self._asked or at in self._on_their_way
-            if not known and not tree.has_data(at):
+            if not known and (at in self._doubted or not tree.has_data(at)):
                 lacking.append(at)
             at = tree.prev(at)
         return lacking
@@ -99,17 +104,43 @@ class ProofDownload(SideDownload):
     def on_kept(self, told: ProofsKept) -> None:
         """Proofs are where they are kept."""
         for index in told.indices:
-            self._here[index] = self._on_their_way.pop(index, NONE)
+            if self._on_their_way.get(index) == told.peer_id:
+                del self._on_their_way[index]
+            if told.peer_id in self._forgers:
+                self._doubt(index)
+            else:
+                self._here[index] = told.peer_id
+                self._doubted.pop(index, None)
 
     def on_refused(self, verdict: ProofRefused) -> None:
-        """A block could not be connected by its proof: another is wanted, and who told a forged one is dealt with."""
-        giver = self._ctx.peers.get(self._here.pop(verdict.index, NONE))
+        """A block could not be connected by its proof: another is wanted, unless that is here already.
+
+        Who told a forged one is dealt with, and whatever else he told is asked of others: each forged one would cost
+        its block. What lies there is tried all the same, where a block is connected before another has come.
+        """
         self._due = True
-        if giver is not None and verdict.forged:
+        if not verdict.forged or verdict.peer_id == self._here.get(verdict.index, verdict.peer_id):
+            self._here.pop(verdict.index, None)
+        if not verdict.forged or verdict.peer_id == NONE:
+            return
+        remember(self._forgers, verdict.peer_id, self._ctx.steady, MAX_FORGERS)
+        for told in (self._here, self._on_their_way):
+            for index in [index for index, peer_id in told.items() if peer_id == verdict.peer_id]:
+                del told[index]
+                self._doubt(index)
+        giver = self._ctx.peers.get(verdict.peer_id)
+        if giver is not None:
             self._refuse(giver, verdict.index, verdict.reason)
+
+    def _doubt(self, index: int) -> None:
+        """The proof of a block is asked of others, also where the block is here."""
+        if index not in self._here:
+            self._doubted[index] = None
+            self._due = True
 
     def on_connected(self, indices: tuple[int, ...]) -> None:
         """The proofs of these blocks have done their service."""
         self._due = True
         for index in indices:
             self._here.pop(index, None)
+            self._doubted.pop(index, None)

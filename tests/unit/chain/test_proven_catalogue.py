@@ -15,7 +15,7 @@ import pytest
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockRejected, BlockUnproven
 from btcnode.chain.store import ChainStore
-from btcnode.errors import DecodeError, ProofError, RuleViolation
+from btcnode.errors import DecodeError, ForgedProofError, RuleViolation
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash
@@ -59,7 +59,7 @@ class World:
             if isinstance(event, BlockRejected):
                 return event.violation.code
             if isinstance(event, BlockUnproven):
-                assert type(event.error) is ProofError
+                assert type(event.error) is ForgedProofError
                 assert not state.tree.is_failed(event.index) and not state.tree.has_data(event.index)
                 return UNPROVEN
             if isinstance(event, BlockConnected) and state.tree.hash(event.index) == block_hash:

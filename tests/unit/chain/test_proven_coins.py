@@ -10,7 +10,15 @@ import pytest
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockRejected, BlockUnproven, ChainEvent
 from btcnode.chain.store import ChainStore
-from btcnode.errors import CorruptionError, MissingProofError, ProofError, RebuildError, RuleViolation, StorageError
+from btcnode.errors import (
+    CorruptionError,
+    ForgedProofError,
+    MissingProofError,
+    ProofError,
+    RebuildError,
+    RuleViolation,
+    StorageError,
+)
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.hashes import BlockHash
@@ -181,7 +189,7 @@ def test_a_forged_proof_says_nothing_of_the_block(world: World, how: str) -> Non
     before = world.state.tip
     events = world.feed(good)
     [error] = [event.error for event in events if isinstance(event, BlockUnproven)]
-    assert type(error) is ProofError and str(error)
+    assert isinstance(error, ForgedProofError) and error.proof == forged and str(error)
     index = world.state.tree.find(hash_of(good))
     assert not world.state.tree.is_failed(index) and not world.state.tree.has_data(index)
     assert world.state.tip == before

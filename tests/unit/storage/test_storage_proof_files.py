@@ -41,6 +41,17 @@ def test_damaged_is_missing(tmp_path: Path, damage: bytes) -> None:
     files.drop(ONE)
 
 
+def test_a_proof_that_took_the_place_of_a_refused_one_stays(tmp_path: Path) -> None:
+    files = ProofFiles(tmp_path)
+    files.put(ONE, 7, b"forged")
+    files.put(ONE, 7, b"right")
+    files.drop(ONE, b"forged")
+    assert files.get(ONE) == b"right"
+    files.drop(ONE, b"right")
+    files.drop(ONE, b"right")
+    assert files.get(ONE) is None and not files.hashes()
+
+
 def test_what_is_left_of_a_kill_goes(tmp_path: Path) -> None:
     files = ProofFiles(tmp_path)
     files.put(ONE, 7, b"proof")

@@ -59,7 +59,7 @@ def keep(bench: Bench, peer: int, raw: bytes) -> None:
     bench.receive(peer, UtreexoProof(name(raw), PROOF))
     [effect] = bench.all(fx.KeepProof)
     assert effect == fx.KeepProof(peer, bench.chain.tree.find(name(raw)), PROOF)
-    bench.step(ProofsKept((effect.index,)))
+    bench.step(ProofsKept((effect.index,), peer))
 
 
 def test_the_proof_first_then_the_block(bench: Bench, blocks: list[bytes]) -> None:
@@ -100,7 +100,7 @@ def test_a_refused_proof_is_asked_of_others(bench: Bench, blocks: list[bytes], *
     keep(bench, liar, blocks[0])
     index = bench.chain.tree.find(name(blocks[0]))
     other = giver(bench, blocks[:3])
-    bench.step(ProofRefused(index, "it is forged", forged))
+    bench.step(ProofRefused(index, "it is forged", forged, liar if forged else -1))
     gone = bench.disconnected(liar)
     assert (gone is not None and "wrong Utreexo proof" in gone.reason) is forged
     again = asked(bench)
@@ -113,6 +113,49 @@ def test_a_refused_proof_is_asked_of_others(bench: Bench, blocks: list[bytes], *
         again += asked(bench)
         assert not bench.disconnected(other)
     assert again.count(name(blocks[0])) == 1
+
+
+def indices(bench: Bench, blocks: list[bytes]) -> list[int]:
+    return [bench.chain.tree.find(name(raw)) for raw in blocks]
+
+
+def test_one_forged_proof_has_the_others_of_its_giver_asked_anew(bench: Bench, blocks: list[bytes]) -> None:
+    liar = giver(bench, blocks[:5])
+    for raw in blocks[:3]:
+        keep(bench, liar, raw)
+    bench.receive(liar, UtreexoProof(name(blocks[3]), PROOF))  # on its way to where it is kept
+    first, second, third, fourth, _ = indices(bench, blocks[:5])
+    bench.chain.tree.receive_block(third, 1, 0, 8)
+    other = giver(bench, blocks[:5])
+    again = asked(bench, other)
+    bench.step(ProofRefused(first, "it is forged", True, liar))
+    assert bench.disconnected(liar)
+    again += asked(bench, other)
+    for event in (ProofsKept((fourth,), liar), ev.PeerDisconnected(liar, "closed")):
+        bench.step(event)
+        again += asked(bench, other)
+    for _ in range(3):
+        bench.wait(1)
+        again += asked(bench, other)
+    assert sorted(again) == sorted(map(name, blocks[:5])), "each of them once, also where the block is here"
+    for raw in blocks[:2]:
+        keep(bench, other, raw)
+    # the block was being connected by the old proof still
+    bench.step(ProofRefused(second, "it is forged too", True, liar))
+    bench.wait(1)
+    assert not bench.disconnected(other) and not asked(bench)
+    bench.step(ProofRefused(second, "nor is the other one any better", True, other))
+    assert bench.disconnected(other)
+
+
+def test_a_proof_of_an_unknown_giver_is_held_against_nobody(bench: Bench, blocks: list[bytes]) -> None:
+    """It was of an earlier run; what came meanwhile is used."""
+    peer = giver(bench, blocks[:2])
+    keep(bench, peer, blocks[0])
+    [index] = indices(bench, blocks[:1])
+    bench.step(ProofRefused(index, "it is forged", True))
+    bench.wait(1)
+    assert not bench.disconnected(peer) and not asked(bench)
 
 
 def test_proofs_that_nobody_asked_for(bench: Bench, blocks: list[bytes]) -> None:
