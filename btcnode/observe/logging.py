@@ -30,6 +30,8 @@ MAX_WAITING = 4_000_000  # characters that wait to be written to one stream
 WRITE_SIZE = 65_536  # characters written at a time
 PATIENCE_S = 0.1  # that who logs a line waits for it to be written, ...
 DISTRUST_S = 60.0  # ... and that nobody waits when it was not
+WAIT_SHARE = 0.1  # of the time, that who logs waits for lines ...
+WAITS_S = 0.02  # ... and as much at once
 END_PATIENCE_S = 2.0  # that the end waits for a stream that takes nothing
 
 _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), 0x7F) if c != 0x0A}
@@ -102,7 +104,9 @@ class LogStream(logging.Handler):
 
     Who logs a line waits ``PATIENCE_S`` at most until it is written, so that it is there before what follows from it
     is seen. A disk or a terminal that was slower once is not waited for during ``DISTRUST_S``, nor are lines that come
-    with every block. Of what it does not take meanwhile ``MAX_WAITING`` characters are kept.
+    with every block, and of many lines those beyond ``WAITS_S`` of waiting: two hundred wallets that are paid to by one
+    block would hold up everybody for as many turns of the thread, half a second where processors are busy. Of what it
+    does not take meanwhile ``MAX_WAITING`` characters are kept.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -115,6 +119,8 @@ class LogStream(logging.Handler):
         self._given = self._written = 0  # characters; the one is counted by who logs, the other by the thread
         self._lost = 0  # lines
         self._distrust_until = 0.0
+        self._waits = WAITS_S  # seconds that may be waited for lines ...
+        self._waits_at = clock()  # ... at this moment
 
     def emit(self, record: logging.LogRecord) -> None:
         """Put a line down to be written."""
@@ -131,10 +137,15 @@ class LogStream(logging.Handler):
         if not self._due:
             self._due = True
             self._thread.give(self._write)
-        if getattr(record, "unlimited", False) or self._clock() < self._distrust_until:
+        if getattr(record, "unlimited", False) or (now := self._clock()) < self._distrust_until:
+            return
+        self._waits = min(WAITS_S, self._waits + (now - self._waits_at) * WAIT_SHARE)
+        self._waits_at = now
+        if self._waits <= 0:
             return
         if not self._thread.wait(PATIENCE_S):
             self._distrust_until = self._clock() + DISTRUST_S
+        self._waits -= self._clock() - now
 
     def _write(self) -> None:
         """Write what waits; in the thread."""

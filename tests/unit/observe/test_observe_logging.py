@@ -13,7 +13,18 @@ from typing import Any, TextIO
 import pytest
 
 from btcnode.errors import ConfigError
-from btcnode.observe.logging import MAX_TEXT, MAX_WAITING, LineFormatter, LogSetup, RecentLines, shrink_log
+from btcnode.observe.logging import (
+    MAX_TEXT,
+    MAX_WAITING,
+    WAIT_SHARE,
+    WAITS_S,
+    LineFormatter,
+    LogSetup,
+    LogStream,
+    RecentLines,
+    shrink_log,
+)
+from btcnode.side_thread import SideThread
 from tests.lib.settings import settings_of
 
 
@@ -132,6 +143,36 @@ def stand_still(set_up: Any) -> tuple[LogSetup, StandsStill]:
     logging.getLogger("btcnode.net").info("line 0")
     console.asked.wait()
     return setup, console
+
+
+def test_many_lines_at_once_are_not_all_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wait is a turn of another thread: where processors are busy that is milliseconds for the loop."""
+    now = [100.0]
+    waits: list[float] = []
+
+    def wait(thread: SideThread, seconds: float) -> bool:
+        waits.append(now[0])
+        now[0] += 0.003
+        return True
+
+    monkeypatch.setattr(SideThread, "wait", wait)
+    out = io.StringIO()
+    stream = LogStream(out, lambda: now[0])
+    record = logging.LogRecord("btcnode.x", logging.INFO, __file__, 0, "paid", (), None)
+    for _ in range(300):
+        stream.emit(record)
+    few = len(waits)
+    assert WAITS_S / 0.003 <= few <= 2 * WAITS_S / 0.003
+    now[0] += WAITS_S / WAIT_SHARE
+    stream.emit(record)
+    assert len(waits) == few + 1, "a line that comes alone is"
+    for _ in range(100):  # a line a tenth of a second
+        now[0] += 0.1
+        stream.emit(record)
+    assert len(waits) == few + 101
+    monkeypatch.undo()
+    stream.close()
+    assert out.getvalue() == "paid\n" * 401
 
 
 def test_a_stream_that_stands_still_keeps_nobody_waiting_and_loses_nothing(set_up: Any) -> None:
