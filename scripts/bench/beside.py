@@ -2,7 +2,9 @@
 """btcnode beside a bitcoind: sync, admission, blocks at the tip, answers, start; in turn, in one run.
 
     BTCNODE_BITCOIND=path/to/bitcoind python scripts/bench/beside.py [--runs 3] [--only sync,pool,...]
-                                                                     [--json results.json] [--plot ratios.png OLD ...]
+                                                                     [--json results.json] [--page docs/performance.md]
+    python scripts/bench/beside.py --page docs/performance.md results.json
+    python scripts/bench/beside.py --plot ratios.svg results.json ...
 
 Every part is done to both nodes in turn, ``--runs`` times; printed are the medians of each, as a Markdown table, and
 the ratio: above 1 btcnode is faster, whatever the unit. Parts:
@@ -14,7 +16,8 @@ the ratio: above 1 btcnode is faster, whatever the unit. Parts:
 - ``rpc``: the requests of rpc.py, over one connection and over 16.
 - ``start``: to the first answer on an empty directory, and one call of the command line client.
 
-``--json`` keeps medians and ratios; ``--plot`` draws the ratios of such files over their dates.
+``--json`` keeps medians and ratios, in the repository under ``docs/beside/``. ``--page`` puts the table, of this run or
+of a file, between the two marks of a page; ``--plot`` draws the ratios of files over their dates.
 """
 
 from __future__ import annotations
@@ -55,6 +58,7 @@ PARAMS = params_for("regtest")
 PYTHON = [sys.executable, "-m"]
 CLIENTS = 16
 SMALL = 2100  # blocks above the large ones: two weeks of work, below which scripts are assumed valid
+BEGIN, END = "<!-- beside.py: begin -->", "<!-- beside.py: end -->"
 COUNTED = "/s"  # of this unit more is better; of all others less
 
 Values = dict[tuple[str, str], float]  # by name and unit
@@ -225,22 +229,40 @@ def rows_of(ours: list[Values], theirs: list[Values]) -> list[Row]:
     ]
 
 
-def show(rows: list[Row]) -> None:
-    """Print the table."""
-    print("\n| what | unit | btcnode | bitcoind | ratio |\n|---|---|---|---|---|")
-    for row in rows:
-        ours, theirs = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (row.ours, row.theirs))
-        print(f"| {row.name} | {row.unit} | {ours} | {theirs} | {row.ratio:.2f} |")
-
-
-def keep(rows: list[Row], path: Path) -> None:
-    """Write results for ``--plot``."""
-    record = {
+def record_of(rows: list[Row], runs: int) -> dict[str, Any]:
+    """What is kept of a run: when, where, and ``rows`` of name, unit, ours, theirs, ratio."""
+    return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPython {platform.python_version()}",
+        "runs": runs,
         "rows": [[row.name, row.unit, row.ours, row.theirs, row.ratio] for row in rows],
     }
-    path.write_text(json.dumps(record, indent=1))
+
+
+def table(record: dict[str, Any]) -> str:
+    """The rows in Markdown."""
+    lines = ["| what | unit | btcnode | bitcoind | ratio |", "|---|---|---|---|---|"]
+    for name, unit, *values, ratio in record["rows"]:
+        ours, theirs = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values)
+        lines.append(f"| {name} | {unit} | {ours} | {theirs} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def put_into(page: Path, record: dict[str, Any]) -> None:
+    """Replace what stands between the marks of a page by the table; raises ValueError for a page without them."""
+    head, begin, rest = page.read_text().partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has not both of {BEGIN} and {END}")
+    day = datetime.fromisoformat(record["date"])
+    about = f"{day.day} {day:%B %Y}, {record['machine']}, medians of {record['runs']} runs; above 1: btcnode is faster."
+    page.write_text(f"{head}{BEGIN}\n{about}\n\n{table(record)}\n{END}{tail}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record of ``--json``."""
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
 
 
 def plot(path: Path, results: list[Path]) -> str:
@@ -248,7 +270,7 @@ def plot(path: Path, results: list[Path]) -> str:
     pyplot = quiet_pyplot()
     if pyplot is None:
         return NO_PLOT
-    records = sorted((json.loads(file.read_text()) for file in results), key=lambda record: record["date"])
+    records = sorted(map(read, results), key=lambda record: record["date"])
     figure, axes = pyplot.subplots(figsize=(12, 7), constrained_layout=True)
     for name in dict.fromkeys(row[0] for record in records for row in record["rows"]):
         found = [(record["date"], row[4]) for record in records for row in record["rows"] if row[0] == name]
@@ -271,12 +293,16 @@ def main() -> None:
     parser.add_argument("--rpc-txs", type=int, default=1000, help="transactions in a block that is asked for (1000)")
     parser.add_argument("--seconds", type=float, default=0.5, help="for each kind of request (0.5)")
     parser.add_argument("--json", type=Path, help="keep the results there")
+    parser.add_argument("--page", type=Path, help="put the table into this page")
     parser.add_argument("--plot", type=Path, help="draw the ratios of the files behind it")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "btcnode-bench")
-    parser.add_argument("results", type=Path, nargs="*", help="files of --json, for --plot")
+    parser.add_argument("results", type=Path, nargs="*", help="files of --json, for --plot and --page")
     options = parser.parse_args()
     if options.plot:
         print(plot(options.plot, options.results))
+    if options.page and options.results:
+        put_into(options.page, max(map(read, options.results), key=lambda record: record["date"]))
+    if options.results or options.plot:
         return
     if options.bitcoind is None:
         parser.error("no bitcoind: name one with --bitcoind or BTCNODE_BITCOIND")
@@ -295,9 +321,13 @@ def main() -> None:
                     flush=True,
                 )
         rows += rows_of(*runs)
-    show(rows)
+    record = record_of(rows, options.runs)
+    print("\n" + table(record))
     if options.json:
-        keep(rows, options.json)
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    if options.page:
+        put_into(options.page, record)
 
 
 if __name__ == "__main__":
