@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btcnode.counting import Histogram
 from btcnode.errors import BtcnodeError
 from btcnode.record import struct
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import DuplicateKeysDict, Written, decode
-from btcnode.rpc.method import Method
 from btcnode.rpc.room import beside, large_request
 from btcnode.rpc.shapes import TEXT_KINDS, Arg
-from btcnode.services.control import Control
-from btcnode.services.parts import NodeParts
+
+if TYPE_CHECKING:
+    from btcnode.rpc.method import Method
+    from btcnode.services.control import Control
+    from btcnode.services.parts import NodeParts
 
 log = logging.getLogger("btcnode.rpc")
 
@@ -44,12 +45,20 @@ class MethodTable:
     """
 
     def __init__(
-        self, control: Control, sources: Iterable[Callable[[], Iterable[Method]]], *, check_results: bool = False
+        self,
+        control: Control,
+        sources: Mapping[str, Callable[[], Iterable[Method]]],
+        *,
+        subject_of: Mapping[str, str],
+        check_results: bool = False,
     ) -> None:
-        """``sources`` give methods when they are called, as far as no earlier one has what is asked for."""
+        """``sources`` give the methods of a subject when they are called; ``subject_of`` names a method's subject, so
+        that no others are loaded for it. A method that it does not know is looked for in all of them.
+        """
         self.control = control
         self._parts: NodeParts | None = None  # while the node warms up
-        self._sources = deque(sources)
+        self._sources = dict(sources)
+        self._subject_of = subject_of
         self._loaded: dict[str, Method] = {}
         self.active: dict[int, tuple[str, float]] = {}
         self.tallies: dict[str, CallTally] = {}
@@ -63,34 +72,40 @@ class MethodTable:
             pass
         return self._loaded
 
-    def add_source(self, source: Callable[[], Iterable[Method]]) -> None:
+    def add_source(self, subject: str, source: Callable[[], Iterable[Method]]) -> None:
         """Methods to be loaded after those of the other sources."""
-        self._sources.append(source)
+        self._sources[subject] = source
 
     def load_more(self) -> bool:
         """Take the methods of the next source; False when there is none left. Raises ValueError for a name twice."""
-        if not self._sources:
-            return False
-        self._take(self._sources.popleft()())
-        return True
+        for subject in self._sources:
+            self._take(self._sources.pop(subject)())
+            return True
+        return False
 
     async def load_beside(self) -> bool:
         """The same with the import in a thread, as some take the loop a tenth of a second."""
-        if not self._sources:
-            return False
-        source = self._sources[0]
+        for subject in self._sources:
+            await self._load_beside(subject)
+            return True
+        return False
+
+    async def _load_beside(self, subject: str) -> None:
+        source = self._sources[subject]
         methods = await asyncio.to_thread(lambda: list(source()))
-        if self._sources and self._sources[0] is source:  # nobody has loaded it meanwhile
-            self._sources.popleft()
+        if subject in self._sources:  # nobody has loaded it meanwhile
+            del self._sources[subject]
             self._take(methods)
-        return True
 
     def knows(self, name: str) -> bool:
         """Whether what there is to know of a method of that name is here without loading anything."""
         return name in self._loaded or not self._sources
 
     async def load_for(self, name: str) -> None:
-        """Load what comes up to a method of that name, beside the loop; all, if there is none."""
+        """Load the subject of a method of that name, beside the loop; all, if there is none."""
+        subject = self._subject_of.get(name)
+        if subject in self._sources:
+            await self._load_beside(subject)
         while name not in self._loaded and await self.load_beside():
             pass
 
@@ -101,7 +116,10 @@ class MethodTable:
             self._loaded[method.name] = method
 
     def _known(self, name: str) -> Method | None:
-        """The method of that name, loaded with all before it if need be."""
+        """The method of that name, loaded with its subject if need be."""
+        subject = self._subject_of.get(name)
+        if subject in self._sources:
+            self._take(self._sources.pop(subject)())
         while name not in self._loaded and self.load_more():
             pass
         return self._loaded.get(name)

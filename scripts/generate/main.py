@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
-from scripts.generate import arguments, completions, configuration, dashboard, methods, metrics, types_stub
+from scripts.generate import arguments, completions, configuration, dashboard, methods, metrics, subjects, types_stub
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,6 +24,7 @@ def files() -> dict[str, str]:
         "docker/grafana/dashboards/btcnode.json": dashboard.dashboard(),
         "btcnode/rpc/typed.pyi": types_stub.stub(),
         "btcnode/cli/argument_table.py": arguments.table(),
+        "btcnode/rpc/methods/subject_table.py": subjects.table(),
         **completions.files(),
     }
 

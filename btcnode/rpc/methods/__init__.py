@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import cast
 
 from btcnode.rpc.method import Method
+from btcnode.rpc.methods.subject_table import SUBJECT_OF
 from btcnode.rpc.table import MethodTable
 from btcnode.services.control import Control
 
-# in the order in which they are loaded when a method is asked for: first what others ask a node first
+# in the order in which they are loaded when nobody has asked for their methods: first what others ask a node first
 SUBJECTS = (
     "control",
     "chain",
@@ -57,6 +58,9 @@ OF_WALLETS = (
 )
 
 
+ABOUT = "about"  # the table itself: no module
+
+
 def _declared(subject: str) -> list[Method]:
     """The methods of one module, imported for them."""
     module = import_module(f"{__name__}.{subject}")
@@ -77,9 +81,20 @@ def make_table(process: Control, *, check_results: bool = False, wallets: bool =
     A subject is imported when one of its methods is asked for, or with ``load_more``.
     """
     subjects = (*SUBJECTS, *OF_WALLETS) if wallets else SUBJECTS
-    table = MethodTable(process, [partial(_declared, subject) for subject in subjects], check_results=check_results)
-    table.add_source(partial(_about, table))
+    table = MethodTable(
+        process,
+        {subject: partial(_declared, subject) for subject in subjects},
+        subject_of=SUBJECT_OF,
+        check_results=check_results,
+    )
+    table.add_source(ABOUT, partial(_about, table))
     return table
+
+
+def by_subject() -> dict[str, list[str]]:
+    """The names of every subject's methods, for the table from which ``SUBJECT_OF`` comes."""
+    found = {subject: [method.name for method in _declared(subject)] for subject in (*SUBJECTS, *OF_WALLETS)}
+    return found | {ABOUT: [method.name for method in _about(make_table(cast(Control, None)))]}
 
 
 def every_method() -> list[Method]:

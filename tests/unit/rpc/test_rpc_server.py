@@ -255,7 +255,7 @@ def add_hold(running: Running, gate: asyncio.Event, begun: list[int] | None = No
         await gate.wait()
         return "held"
 
-    running.table.add_source(lambda: [rpc("hidden")(hold)])
+    running.table.add_source("hold", lambda: [rpc("hidden")(hold)])
 
 
 def test_places_are_bounded_and_the_answer_says_when_to_come_back(run_server: Any) -> None:
@@ -357,11 +357,11 @@ def test_methods_that_nobody_has_asked_for_are_loaded_beside_the_loop(running: R
         return [rpc("hidden")(known)]
 
     running.table.methods  # noqa: B018 - loads all there are
-    running.table.add_source(source)
+    running.table.add_source("first", source)
     batch = [{"id": n, "method": "known"} for n in range(2)]
     assert [reply["result"] for reply in running.post(batch)[1]] == [5, 5]
     assert running.call("known") == 5
-    running.table.add_source(lambda: loaders.append(threading.current_thread()) or [])  # type: ignore[func-returns-value]
+    running.table.add_source("second", lambda: loaders.append(threading.current_thread()) or [])  # type: ignore[func-returns-value]
     assert running.post({"id": 1, "method": "unknown"})[0] == 404
     assert len(loaders) == 2
     assert running.thread.call(threading.current_thread) not in loaders
@@ -381,8 +381,8 @@ def test_who_only_waits_keeps_nobody_out_although_his_method_had_to_be_loaded(ru
         await asyncio.sleep(0)
         return "reached"
 
-    running.table.add_source(lambda: [rpc("hidden", waits=True)(hold)])
-    running.table.add_source(lambda: [rpc("hidden")(reach)])
+    running.table.add_source("hold", lambda: [rpc("hidden", waits=True)(hold)])
+    running.table.add_source("reach", lambda: [rpc("hidden")(reach)])
     waiting = running.connect()
     waiting.request("POST", "/", json.dumps({"id": 1, "method": "hold"}), {"Authorization": running.authorization})
     wait_for(lambda: running.table.active)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +20,7 @@ from btcnode.primitives.hashes import BlockHash, sha256d
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcCode
 from btcnode.rpc.methods import every_method
+from btcnode.rpc.table import MethodTable
 from btcnode.testing.blocks import BlockTemplate
 from btcnode.wire.messages import GetData, Ping, Pong
 from tests.lib.node_parts import START
@@ -43,6 +46,26 @@ def test_the_methods_of_the_first_release_are_there(running: Running) -> None:
         validateaddress
         getmininginfo getnetworkhashps setnetworkactive deriveaddresses getdescriptorinfo"""
     assert set(wanted.split()) <= set(running.table.methods)
+
+
+def test_a_method_is_loaded_with_its_subject_alone() -> None:
+    loaded = list[str]()
+
+    def source(subject: str, *names: str) -> Callable[[], list[Any]]:
+        def load() -> list[Any]:
+            loaded.append(subject)
+            return [SimpleNamespace(name=name, help=f"help of {name}".strip) for name in names]
+
+        return load
+
+    sources = {"chain": source("chain", "a"), "net": source("net", "b", "c"), "new": source("new", "d")}
+    table = MethodTable(cast(Any, None), sources, subject_of={"a": "chain", "b": "net", "c": "net", "gone": "wallet"})
+    assert table.help("c") == "help of c"
+    assert loaded == ["net"]
+    assert table.help("d") == "help of d"  # not in the list yet: looked for everywhere
+    assert loaded == ["net", "chain", "new"]
+    assert table.help("gone") == "help: unknown command: gone"
+    assert not table.load_more()
 
 
 def test_help_lists_all_but_the_hidden(running: Running) -> None:
