@@ -9,13 +9,20 @@ mypy, not at run time.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, field
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, dataclass_transform, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from dataclasses import replace as replace  # what mypy knows of it counts for the one below, too
+else:
+
+    def replace(thing, /, **changes):
+        """As ``dataclasses.replace``, for records and structs, whose classes stay as they are. Raises as it does."""
+        return _replace(thing, **changes)
+
 
 T = TypeVar("T")
 
@@ -39,7 +46,8 @@ class _AsDataclass:
 
     def __get__(self, instance: object, owner: type) -> Any:
         kind: Any = self._kind
-        body: dict[str, Any] = {"__doc__": "", "__module__": kind.__module__, "__annotations__": {}}
+        # with a text, as one would be made of the signature otherwise
+        body: dict[str, Any] = {"__doc__": " ", "__module__": kind.__module__, "__annotations__": {}}
         for name, (annotation, given, kw_only) in kind._fields_given.items():
             body["__annotations__"][name] = annotation
             known = given if isinstance(given, Field) else field() if given is MISSING else field(default=given)
@@ -68,7 +76,21 @@ def _hash(self: _Made) -> int:
 
 
 def _replace(self: Any, /, **changes: Any) -> Any:
-    return replace(self, **changes)
+    for name, given in fields_given(type(self)).items():
+        if not _attribute(given, "init"):
+            if name in changes:
+                raise ValueError(f"{type(self).__qualname__}.{name} is not given to who makes an object")
+        elif name not in changes:
+            changes[name] = getattr(self, name)
+    return type(self)(**changes)
+
+
+def fields_given(kind: Any) -> dict[str, Any]:
+    """The fields of a record or struct in order: what ``field`` made, a default, or ``MISSING``.
+
+    For who asks about many classes: ``fields`` has each become a dataclass first.
+    """
+    return {name: given for name, (_, given, _) in kind._fields_given.items()}
 
 
 def _collect(cls: type) -> dict[str, tuple[Any, Any, bool | None]]:

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from pathlib import Path
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from btcnode.errors import CorruptionError, LostDatabaseError, StorageError
 from btcnode.files import read_limited
 from btcnode.networks.assumeutxo import AssumeUtxo, set_after
-from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.storage.coin_run import SUFFIX as RUN_SUFFIX
 from btcnode.storage.coins import CoinsDb
-from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.database import COINS_ADVICE, Database
-from btcnode.storage.durable import sync_directory, sync_file, write_durably
+from btcnode.storage.durable import remove_folder, sync_directory, sync_file, write_durably
 from btcnode.storage.layout import (
     COINS_DIR,
     DATABASE_FILE,
@@ -36,6 +34,10 @@ from btcnode.storage.layout import (
     SNAPSHOT_FILE,
 )
 from btcnode.storage.trailer import with_trailer, without_trailer
+
+if TYPE_CHECKING:
+    from btcnode.networks.parameters import NetworkParams
+    from btcnode.storage.damage_reports import DamageReports
 
 MAX_BASE_BYTES = 1024  # of the file that holds a hash
 # behind the hash, for a set that the network's table does not have: height, transactions in the chain, hash of the
@@ -83,13 +85,13 @@ class SnapshotStore:
     def discard(self) -> None:
         """Close the database and delete it."""
         self.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_folder(self._folder, as_far_as_possible=True)
 
     def condemn(self) -> None:
         """What was loaded is wrong: put it out of the way, where it can be looked at. Raises StorageError."""
         target = self._folder.with_name(INVALID_SNAPSHOT_DIR)
         try:
-            shutil.rmtree(target, ignore_errors=True)
+            remove_folder(target, as_far_as_possible=True)
             self._folder.rename(target)
             sync_directory(target.parent)
         except OSError as error:
@@ -111,7 +113,7 @@ def new_snapshot(directory: Path, known: AssumeUtxo, damage: DamageReports | Non
 
 def remove_snapshot(directory: Path) -> None:
     """Delete what was loaded, for a rebuild."""
-    shutil.rmtree(directory / SNAPSHOT_DIR, ignore_errors=True)
+    remove_folder(directory / SNAPSHOT_DIR, as_far_as_possible=True)
 
 
 def find_snapshot(directory: Path, params: NetworkParams, damage: DamageReports | None = None) -> SnapshotStore | None:
@@ -212,6 +214,8 @@ def _link_runs(source: Path, target: Path) -> None:
         except FileExistsError:
             continue
         except OSError:  # a file system without links
+            import shutil
+
             shutil.copyfile(path, target / path.name)
             sync_file(target / path.name)
     sync_directory(target)

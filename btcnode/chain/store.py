@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from btcnode.chain.snapshot_store import SnapshotStore, find_snapshot, remove_snapshot, take_snapshot_over
 from btcnode.errors import CorruptionError, RebuildError, StorageError
-from btcnode.networks.parameters import NetworkParams
 from btcnode.storage.block_index import BlockIndexStore, IndexColumns
 from btcnode.storage.blockfiles import BlockFiles, FileChanges
 from btcnode.storage.coins import CoinsDb
@@ -29,6 +29,9 @@ from btcnode.storage.layout import (
     SMALL_BLOCKFILE_SIZE,
 )
 from btcnode.storage.locking import DirectoryLock
+
+if TYPE_CHECKING:
+    from btcnode.networks.parameters import NetworkParams
 
 log = logging.getLogger("btcnode.chain")
 

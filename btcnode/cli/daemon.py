@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from btcnode import __version__
 from btcnode.errors import BtcnodeError
 from btcnode.observe.stdio import run_program
-from btcnode.settings.doors import Loaded, from_files, parse_daemon_words, read_files
-from btcnode.settings.groups.process import HELP_FLAGS
-from btcnode.settings.sources import Sources
+
+if TYPE_CHECKING:
+    from btcnode.settings.doors import Loaded
+    from btcnode.settings.sources import Sources
 
 PID_NAME = "bitcoind.pid"  # where tools look for it
 
@@ -21,6 +23,17 @@ PID_NAME = "bitcoind.pid"  # where tools look for it
 def run(argv: list[str]) -> int:
     """Carry out a command line; returns the exit status."""
     os.umask(0o077)  # before the first directory is made
+    gc.disable()  # nothing of what is loaded is garbage; ``run_node`` enables it when that is set apart
+    try:
+        return _run(argv)
+    finally:
+        gc.enable()
+
+
+def _run(argv: list[str]) -> int:
+    from btcnode.settings.doors import from_files, parse_daemon_words, read_files
+    from btcnode.settings.groups.process import HELP_FLAGS
+
     try:
         sources = parse_daemon_words(argv)
         files = read_files(sources)  # their errors come before help and version, which they may ask for
@@ -44,10 +57,7 @@ def run(argv: list[str]) -> int:
             return status
         if loaded.settings.log.printtoconsole is None:
             loaded = loaded.changed("log", printtoconsole=False)
-    gc.disable()  # nothing of what is loaded is garbage
     from btcnode.cli.run import run_node  # the whole node: not needed for wrong options
-
-    gc.enable()
 
     if loaded.settings.log.progress is None:
         loaded = loaded.changed("log", progress=False)

@@ -152,14 +152,16 @@ def options_before_commands(
 def start(help_all: HelpAll = False, **options: Any) -> None:
     """Run a node until it is stopped. The usual options are below; --help-all shows every one."""
     loaded = from_keywords(options)
-    gc.disable()  # nothing of what is loaded is garbage
-    from btcnode.cli.run import run_node  # the whole node: not needed for --help and wrong options
-
-    gc.enable()
-
     process = loaded.settings.process
     pid_file = None if process.pid is None else loaded.settings.net_dir / process.pid
-    raise typer.Exit(run_node(loaded, pid_file=pid_file))
+    gc.disable()  # nothing of what is loaded is garbage; ``run_node`` enables it when that is set apart
+    try:
+        from btcnode.cli.run import run_node  # the whole node: not needed for --help and wrong options
+
+        status = run_node(loaded, pid_file=pid_file)
+    finally:
+        gc.enable()
+    raise typer.Exit(status)
 
 
 @app.command()

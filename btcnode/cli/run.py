@@ -13,25 +13,24 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btcnode.cli.run_hooks import RunHooks
 from btcnode.cli.stacks import StackDump
 from btcnode.errors import BtcnodeError, RebuildError
-from btcnode.node.assembling import AssembledNode
-from btcnode.node.launch import Launch
 from btcnode.node.node import Node
-from btcnode.node.opening import OpenedNode
 from btcnode.node.proxy_setup import listening_warnings
 from btcnode.node.resources import fit_connections
 from btcnode.observe.logging import LogSetup, RecentLines, console_stream
 from btcnode.observe.progress import MIB, Snapshot, log_progress
 from btcnode.services.snapshot import snapshot_of
 from btcnode.settings.doors import Loaded, make_net_dir
-from btcnode.settings.settings import Settings
 from btcnode.storage.fault_note import FaultNote
 from btcnode.storage.layout import STACKS_FILE
 from btcnode.storage.locking import DirectoryLock
+
+if TYPE_CHECKING:
+    from btcnode.settings.settings import Settings
 
 GC_THRESHOLDS = (20_000, 4, 250)  # a mempool is a million objects without cycles: rarely looked at, few at a time
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -49,11 +48,10 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def take_snapshot(node: Node) -> Snapshot:
     """The figures that the display shows, as far as the node has come up."""
-    launch, stage = node.launch, node.stage
+    launch, parts = node.launch, node.parts
     network, now, status = launch.params.name, launch.clock.now(), launch.control.status
-    if isinstance(stage, Launch | OpenedNode):
+    if parts is None:
         return Snapshot(network=network, now=now, status=status, loaded=False)
-    parts = stage.parts if isinstance(stage, AssembledNode) else stage.assembled.parts
     if launch.control.stop_requested.is_set():
         status = "stops"
     return replace(snapshot_of(parts), status=status)
@@ -61,21 +59,18 @@ def take_snapshot(node: Node) -> Snapshot:
 
 def stopping_words(node: Node) -> str:
     """What a node does that was asked to stop, for the terminal."""
-    stage = node.stage
-    if isinstance(stage, Launch | OpenedNode):
+    if node.parts is None:
         return "Stopping: the start is given up."
-    parts = stage.parts if isinstance(stage, AssembledNode) else stage.assembled.parts
-    size = parts.chain.driver.chainstate.coins.usage / MIB
+    size = node.parts.chain.driver.chainstate.coins.usage / MIB
     return f"Stopping: open requests are answered, {size:,.1f} MiB of coins are written to disk."
 
 
 def last_words(node: Node) -> str:
     """What a node that has ended well leaves, for the terminal."""
-    stage = node.stage
-    if isinstance(stage, Launch | OpenedNode):
+    if node.parts is None:
         return "Stopped: nothing was begun."
-    parts = stage.parts if isinstance(stage, AssembledNode) else stage.assembled.parts
-    return f"Stopped: everything is on disk, the chain at height {parts.chain.tree.height(parts.chain.tip()):,}."
+    chain = node.parts.chain
+    return f"Stopped: everything is on disk, the chain at height {chain.tree.height(chain.tip()):,}."
 
 
 class Signals:
@@ -127,6 +122,7 @@ async def _run(
     stacks.follow(loop)
     gc.freeze()  # what was imported stays
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()  # who loads the node has switched it off: nothing of that is garbage
     showing = loop.create_task(display(node))
 
     async def tell_of_stop() -> None:

@@ -39,10 +39,9 @@ from btcnode.protocol.limits import LARGE_TX
 from btcnode.protocol.serving.send_queue import SendQueue
 from btcnode.record import record, struct
 from btcnode.wire.codec import LimitExceeded
-from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError
+from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError, OversizedFrameError, TransportError
 from btcnode.wire.registry import UnknownMessage, read_message
 from btcnode.wire.transport import TransportKind
-from btcnode.wire.v2_cipher import TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -50,7 +50,6 @@ from btcnode.settings.permissions import AccessRules, Permission
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS
 from btcnode.wire.transport import Transport, V1Transport
-from btcnode.wire.v2_transport import V2Transport
 
 MEASURE_INTERVAL = 1.0  # seconds
 LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds
@@ -340,6 +339,8 @@ class Reactor:
     def _transport(self, v2: bool, *, initiator: bool) -> Transport:
         if not v2:
             return V1Transport(self.magic, PAYLOAD_LIMITS)
+        from btcnode.wire.v2_transport import V2Transport  # OpenSSL for a second time: not before the node is up
+
         return V2Transport(self.magic, initiator=initiator, random_bytes=os.urandom, limits=PAYLOAD_LIMITS)
 
     def _new_peer_id(self) -> int:

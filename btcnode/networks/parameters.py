@@ -8,7 +8,7 @@ them are listed in ``script_flag_exceptions``. Hashes are in internal byte order
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from struct import pack
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from btcnode.primitives.addresses import AddressPrefixes
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, from_display, sha256d, to_display
-from btcnode.record import record
+from btcnode.record import record, replace
 
 BIP34_IMPLIES_BIP30_LIMIT = 1_983_702  # first height whose BIP34 coinbase may repeat one of before BIP34
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
 from btcnode.net.capture import MessageCapture
@@ -13,12 +14,10 @@ from btcnode.networks.assumeutxo import known_sets
 from btcnode.node.launch import StartStopped, closes
 from btcnode.node.memory import NodeConsumers
 from btcnode.node.mempool_setup import make_pool, make_template_maker
-from btcnode.node.opening import OpenedNode
 from btcnode.node.protocol_setup import protocol_config
 from btcnode.node.resources import CHAIN_GB, CLOSING_CONNECTIONS, MIN_FREE_BYTES
 from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.chain_view import NodeChainView
-from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.effects import TakeUtxoChunk, TakeUtxoTree
 from btcnode.protocol.protocol import Protocol
 from btcnode.record import record
@@ -54,6 +53,10 @@ from btcnode.storage.tip_note import TipNote
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.wire.constants import NODE_NETWORK, NODE_UTXO_SET
+
+if TYPE_CHECKING:
+    from btcnode.node.opening import OpenedNode
+    from btcnode.protocol.config import ProtocolConfig
 
 log = logging.getLogger("btcnode.node")
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from btcnode.chain.assumevalid import AssumeValid
 from btcnode.chain.block_status import HAVE_DATA, OPT_WITNESS
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.executor import RECENT_BLOCKS_BYTES
-from btcnode.chain.script_checks import ScriptChecker
 from btcnode.chain.store import ChainStore
 from btcnode.chain.verify_db import LEVEL_UNDO, verify_recent
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
@@ -22,10 +22,13 @@ from btcnode.networks.parameters import NetworkParams, params_for
 from btcnode.node.shadow import make_shadow
 from btcnode.primitives.hashes import to_display
 from btcnode.services.chain import verification_progress
-from btcnode.services.clock import Clock
 from btcnode.services.times import iso_time
-from btcnode.settings.settings import Settings
-from btcnode.storage.proof_files import ProofFiles
+
+if TYPE_CHECKING:
+    from btcnode.chain.script_checks import ScriptChecker
+    from btcnode.services.clock import Clock
+    from btcnode.settings.settings import Settings
+    from btcnode.storage.proof_files import ProofFiles
 
 MIB = 1 << 20
 

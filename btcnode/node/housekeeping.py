@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
-from btcnode.node.assembling import AssembledNode
-from btcnode.node.resources import DiskWatch
-from btcnode.sync.memory_limiter import MemoryLimiter
+if TYPE_CHECKING:
+    from btcnode.node.assembling import AssembledNode
+    from btcnode.node.resources import DiskWatch
+    from btcnode.sync.memory_limiter import MemoryLimiter
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
 

@@ -8,18 +8,20 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from random import SystemRandom
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from btcnode.errors import BtcnodeError, StorageError
-from btcnode.networks.parameters import NetworkParams
 from btcnode.record import record
 from btcnode.rpc.methods import make_table
-from btcnode.rpc.table import MethodTable
 from btcnode.services.alerts import Alerts
 from btcnode.services.clock import Clock
 from btcnode.services.control import Control
 from btcnode.services.failure import Failure
-from btcnode.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from btcnode.networks.parameters import NetworkParams
+    from btcnode.rpc.table import MethodTable
+    from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.node")
 

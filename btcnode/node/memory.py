@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
-from btcnode.net.reactor import Reactor
 from btcnode.networks.assumeutxo import known_sets
 from btcnode.node.control_groups import MemoryGroup, memory_groups
 from btcnode.protocol.commands import ValidationLimit
 from btcnode.record import record
-from btcnode.rpc.room import Room
-from btcnode.services.chain import Chain
-from btcnode.services.transactions import Transactions
-from btcnode.settings.settings import Settings
 from btcnode.side_processes import PROCESS_BYTES
 from btcnode.storage.coin_runs import MERGES
 from btcnode.sync.driver import RUN_AHEAD_BYTES, ChainDriver
 from btcnode.sync.memory_plan import FLUSH, MERGE, MIB, PROCESS, WRITER, MemoryPlan, Wishes, least, plan
 from btcnode.sync.process_memory import Resident, give_back, map_large, resident, resident_of
 from btcnode.sync.worker_pool import WorkerPool, worker_count
+
+if TYPE_CHECKING:
+    from btcnode.net.reactor import Reactor
+    from btcnode.rpc.room import Room
+    from btcnode.services.chain import Chain
+    from btcnode.services.transactions import Transactions
+    from btcnode.settings.settings import Settings
 
 SMALL_ANSWER = 8 * MIB  # that much is never refused
 GROUP_SHARE = 0.85  # of a container's limit: the rest is for the kernel, and for what comes between two looks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from btcnode.descriptors.provider import Secret, SigningProvider
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, LruKFeeEviction
@@ -10,11 +11,13 @@ from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.selection import BlockLimits, Selection
 from btcnode.mining.templates import TemplateMaker
-from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.hashes import to_display
-from btcnode.settings.groups.mempool import MempoolSettings
-from btcnode.settings.groups.mining import MiningSettings
+
+if TYPE_CHECKING:
+    from btcnode.networks.parameters import NetworkParams
+    from btcnode.settings.groups.mempool import MempoolSettings
+    from btcnode.settings.groups.mining import MiningSettings
 
 log = logging.getLogger("btcnode.mining")
 

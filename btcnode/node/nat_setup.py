@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-from btcnode.net.nat.errors import Way
-from btcnode.net.nat.helper_ways import StunWay, UpnpWay
-from btcnode.net.nat.portmap import PortMapper
-from btcnode.net.nat.traversal import NatTraversal
-from btcnode.net.reactor import Reactor
 from btcnode.protocol.events import LocalAddress
-from btcnode.settings.settings import Settings
-from btcnode.wire.netaddr import NetAddress
+
+if TYPE_CHECKING:
+    from btcnode.net.nat.errors import Way
+    from btcnode.net.nat.traversal import NatTraversal
+    from btcnode.net.reactor import Reactor
+    from btcnode.settings.settings import Settings
+    from btcnode.wire.netaddr import NetAddress
 
 
 def nat_by_default(settings: Settings) -> bool:
@@ -29,14 +30,19 @@ def nat_ways(settings: Settings) -> list[Way]:
     def allowed(option: bool | None) -> bool:
         return default if option is None else option and settings.connections.listen
 
+    connections = settings.connections
     ways: list[Way] = []
+    stuns = allowed(connections.stun) and settings.proxies.plan.name is None  # asks a server by name, past the proxy
+    if not (allowed(connections.upnp) or allowed(connections.natpmp) or stuns):
+        return ways
+    from btcnode.net.nat.helper_ways import StunWay, UpnpWay  # a node that nobody reaches through a NAT does without
+    from btcnode.net.nat.portmap import PortMapper
+
     if allowed(settings.connections.upnp):
         ways.append(UpnpWay())
     if allowed(settings.connections.natpmp):
         ways.append(PortMapper())
-    if (
-        allowed(settings.connections.stun) and settings.proxies.plan.name is None
-    ):  # it asks a server by name, past the proxy
+    if stuns:
         servers = (f"{server.host}:{server.port}" for server in settings.connections.stunserver)
         ways.append(StunWay(tuple(servers)))
     return ways
@@ -48,6 +54,8 @@ def start_nat(settings: Settings, reactor: Reactor) -> NatTraversal | None:
     ways = nat_ways(settings)
     if port is None or not ways:
         return None
+    from btcnode.net.nat.helper_ways import StunWay
+    from btcnode.net.nat.traversal import NatTraversal
 
     def found(address: NetAddress, way: str) -> None:
         # STUN tells an address without a promise that the port is open: no better than what peers see

@@ -10,12 +10,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
-from btcnode.node.assembling import AssembledNode, assemble
 from btcnode.node.launch import Launch, StartStopped
 from btcnode.node.opening import OpenedNode, open_node
-from btcnode.node.running import RunningNode, bring_up_to_date, go_online
-from btcnode.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from btcnode.node.assembling import AssembledNode
+    from btcnode.node.running import RunningNode
+    from btcnode.services.parts import NodeParts
+    from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.node")
 
@@ -35,6 +39,11 @@ class Node:
         """
         self.launch = Launch.of(settings, announce=announce, show_warning=show_warning)
         self.stage: Launch | OpenedNode | AssembledNode | RunningNode = self.launch
+
+    @property
+    def parts(self) -> NodeParts | None:
+        """What it consists of, None until it is assembled."""
+        return None if isinstance(self.stage, Launch | OpenedNode) else self.stage.parts
 
     async def run(
         self,
@@ -77,12 +86,21 @@ class Node:
             raise
 
     async def _start(self, stack: AsyncExitStack) -> RunningNode:
-        self.stage = opened = await open_node(self.launch, stack)
+        self.stage = opened = await open_node(self.launch, stack, _load_rest)
         self.launch.check_stop()
+        from btcnode.node.assembling import assemble
+        from btcnode.node.running import bring_up_to_date, go_online
+
         self.stage = assembled = assemble(opened, stack)
         await bring_up_to_date(assembled, stack)
         self.stage = running = await go_online(assembled, stack)
         return running
+
+
+def _load_rest() -> None:
+    """Import what the second and third stage are made of: a tenth of a second, in which the disk can do its part."""
+    import btcnode.node.running
+    import btcnode.rpc.methods.blocks  # noqa: F401  (what others ask a node first)
 
 
 def _log_end() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
 from btcnode.errors import ConfigError, DisconnectError, RebuildError, StorageError
-from btcnode.net.proxy.dialer import Dialer
 from btcnode.node.chain_loader import ChainLoader
 from btcnode.node.launch import Launch, closes
 from btcnode.node.memory import MemoryBudget, fit_memory
@@ -20,22 +20,23 @@ from btcnode.node.proxy_setup import listening, make_dialer
 from btcnode.node.ready_file import ready_path, remove_ready
 from btcnode.node.resources import http_limits, side_processes
 from btcnode.record import record
-from btcnode.rpc.http_server import HttpLimits
 from btcnode.rpc.server import RpcServer
 from btcnode.services.addresses import Addresses
 from btcnode.services.ban_file import BanFile
 from btcnode.services.notifications import open_publisher
 from btcnode.services.peers_file import load_book, load_groups
-from btcnode.settings.permissions import AccessRules
-from btcnode.settings.settings import Settings
 from btcnode.storage.locking import DirectoryLock
 from btcnode.storage.proof_files import ProofFiles
 from btcnode.sync.checker import PooledChecker
-from btcnode.sync.memory_plan import MemoryPlan
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
 if TYPE_CHECKING:
+    from btcnode.net.proxy.dialer import Dialer
     from btcnode.notify.publisher import Publisher
+    from btcnode.rpc.http_server import HttpLimits
+    from btcnode.settings.permissions import AccessRules
+    from btcnode.settings.settings import Settings
+    from btcnode.sync.memory_plan import MemoryPlan
 
 REPAIR = "reindex_after_failure_noninteractive_yes"  # a value of -test
 
@@ -71,8 +72,11 @@ class OpenedNode:
         return None if self.workers is None else PooledChecker(self.workers)
 
 
-async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
-    """Open a node; raises BtcnodeError with one line for the user, StartStopped. ``stack`` closes what is open."""
+async def open_node(launch: Launch, stack: AsyncExitStack, meanwhile: Callable[[], None] = lambda: None) -> OpenedNode:
+    """Open a node; raises BtcnodeError with one line for the user, StartStopped. ``stack`` closes what is open.
+
+    ``meanwhile`` is called while the files are opened, which is for the disk to do.
+    """
     settings, params = launch.settings, launch.params
     log.info("btcnode %s on %s, data in %s", __version__, params.name, settings.net_dir)
     log.info("scheduler thread start")  # this and lines like it: where Core begins the same work
@@ -88,7 +92,15 @@ async def open_node(launch: Launch, stack: AsyncExitStack) -> OpenedNode:
     placement.begin()
     _forget_last_run(settings)
     settings, budget, memory = fit_memory(settings)
-    store, settings = await _open_store(launch, stack, settings, memory)
+    opening = asyncio.ensure_future(_open_store(launch, stack, settings, memory))
+    try:
+        await asyncio.sleep(0)  # it has begun
+        meanwhile()
+    except BaseException:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        raise
+    store, settings = await opening
     processes = side_processes(settings, placement.workers)
     stack.callback(processes.close)
     http = http_limits(settings, processes)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
 from btcnode.record import record
-from btcnode.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from btcnode.settings.settings import Settings
 
 
 @record

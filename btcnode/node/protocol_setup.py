@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.limits import MAX_BLOCK_RELAY_ONLY, MAX_OUTBOUND_FULL_RELAY
-from btcnode.settings.settings import Settings
 from btcnode.wire.constants import (
     NODE_BLOCK_UNDO,
     NODE_BLOOM,
@@ -14,6 +15,9 @@ from btcnode.wire.constants import (
     NODE_UTREEXO_ARCHIVE,
     NODE_XTHIN,
 )
+
+if TYPE_CHECKING:
+    from btcnode.settings.settings import Settings
 
 
 def protocol_config(settings: Settings) -> ProtocolConfig:

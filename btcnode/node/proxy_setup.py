@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import lookup
-from btcnode.net.interfaces import interface_addresses
-from btcnode.net.proxy import sam, tor_control
+from btcnode.net.proxy import sam
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.proxy.i2p import I2pListener
-from btcnode.net.proxy.tor_control import TorController, TorPlan
-from btcnode.net.reactor import Reactor
 from btcnode.protocol.connections.outbound_choice import BAD_PORTS
 from btcnode.protocol.events import LocalAddress, LocalAddressGone, NetworkReachable
-from btcnode.record import record
+from btcnode.record import record, replace
 from btcnode.settings.addresses import ProxyAddress, ProxyPlan
-from btcnode.settings.groups.connections import ConnectionSettings
 from btcnode.settings.permissions import Permission
-from btcnode.settings.settings import Settings
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
+
+if TYPE_CHECKING:
+    from btcnode.net.proxy.tor_control import TorController
+    from btcnode.net.reactor import Reactor
+    from btcnode.settings.groups.connections import ConnectionSettings
+    from btcnode.settings.settings import Settings
 
 _ROUTES = ("ipv4", "ipv6", "onion", "cjdns", "i2p", "name")
 
@@ -135,6 +136,8 @@ def own_addresses(settings: Settings) -> list[LocalAddress]:
     places = listening(connections)
     hosts = [host for host, _ in places.binds] + [white.address.host for white in connections.whitebind]
     if connections.listen and connections.discover and any(host in ("0.0.0.0", "::") for host in hosts):
+        from btcnode.net.interfaces import interface_addresses
+
         found += [LocalAddress(address, "interface") for address in interface_addresses(port)]
     if settings.proxies.cjdnsreachable:
         found = [LocalAddress(item.address.as_cjdns(), item.source) for item in found]
@@ -162,11 +165,13 @@ class Anonymity:
         )
 
     def _make_tor(self, default_port: int) -> TorController:
+        from btcnode.net.proxy import tor_control
+
         settings, reactor = self._settings, self._reactor
         target = (reactor.onion_bound or reactor.bound)[0]
         if not any(target.raw):  # any address: Tor needs one
             target = NetAddress.from_host("::1" if target.network is Network.IPV6 else "127.0.0.1", target.port)
-        plan = TorPlan(
+        plan = tor_control.TorPlan(
             control=settings.proxies.torcontrol,
             target=str(target),
             virtual_port=default_port,
@@ -174,7 +179,9 @@ class Anonymity:
             password=settings.proxies.torpassword,
             learn_proxy=settings.proxies.onion is None,
         )
-        return TorController(plan, found_proxy=self._found_proxy, service_up=self._up, service_down=self._down)
+        return tor_control.TorController(
+            plan, found_proxy=self._found_proxy, service_up=self._up, service_down=self._down
+        )
 
     def start(self) -> None:
         """Begin."""

@@ -7,10 +7,13 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.ready import READY_NAME
-from btcnode.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.init")
 

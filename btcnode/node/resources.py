@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError, StorageError
 from btcnode.net.listener import ACCEPT_BATCH
 from btcnode.rpc.http_server import MAX_CONNECTIONS, REFUSED_CONNECTIONS, HttpLimits
 from btcnode.rpc.places import Places
 from btcnode.rpc.room import Room
-from btcnode.settings.settings import Settings
+from btcnode.services.disk_space import free_bytes
 from btcnode.side_processes import SideProcesses
+
+if TYPE_CHECKING:
+    from btcnode.settings.settings import Settings
 
 MAX_SIDE_PROCESSES = 4  # for answers, of 20 MB and what they work on
 OWN_FILES = 75  # files, database, pipes to workers, listening sockets, what is opened for a moment
@@ -98,7 +101,7 @@ class DiskWatch:
         self,
         settings: Settings,
         stop: Callable[[], None],
-        free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self._settings = settings
         self._stop = stop

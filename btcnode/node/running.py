@@ -6,10 +6,9 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btcnode.networks.assumeutxo import known_sets
-from btcnode.node.assembling import AssembledNode
 from btcnode.node.housekeeping import keep_house, keep_memory
 from btcnode.node.launch import Launch, closes
 from btcnode.node.nat_setup import start_nat
@@ -19,11 +18,15 @@ from btcnode.node.resources import DiskWatch
 from btcnode.protocol.commands import SetNetworkActive
 from btcnode.record import record
 from btcnode.rpc.metrics_server import MetricsServer
-from btcnode.rpc.table import MethodTable
 from btcnode.services.peers_file import forget_anchors, save_anchors
 from btcnode.services.utxo_fetch import FetchError
 from btcnode.sync.importer import BlockImporter, import_paths
-from btcnode.wire.netaddr import NetAddress
+
+if TYPE_CHECKING:
+    from btcnode.node.assembling import AssembledNode
+    from btcnode.rpc.table import MethodTable
+    from btcnode.services.parts import NodeParts
+    from btcnode.wire.netaddr import NetAddress
 
 # Block files up to this size are read as a whole before blocks are connected, as Core does with all: so that side
 # branches are never tried. More than that is connected meanwhile, which is sooner done.
@@ -41,6 +44,11 @@ class RunningNode:
     assembled: AssembledNode
     rpc_addresses: tuple[tuple[str, int], ...]
     p2p_addresses: tuple[NetAddress, ...]
+
+    @property
+    def parts(self) -> NodeParts:
+        """What it consists of."""
+        return self.assembled.parts
 
 
 async def bring_up_to_date(node: AssembledNode, stack: AsyncExitStack) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from btcnode.chain.script_checks import ShadowValidator
-from btcnode.chain.shadow import ShadowDisagreement, ShadowEngine
-from btcnode.primitives.hashes import BlockHash
-from btcnode.script.verify import ScriptFailure, ScriptJob
-from btcnode.settings.settings import Settings
+if TYPE_CHECKING:
+    from btcnode.chain.script_checks import ShadowValidator
+    from btcnode.primitives.hashes import BlockHash
+    from btcnode.script.verify import ScriptFailure, ScriptJob
+    from btcnode.settings.settings import Settings
 
 DIRECTORY = "shadow"
 
@@ -30,6 +31,8 @@ class LoggingShadow:
         self, height: int, block_hash: BlockHash, jobs: Sequence[ScriptJob], verdict: tuple[int, ScriptFailure] | None
     ) -> None:
         """As the engine's, without raising."""
+        from btcnode.chain.shadow import ShadowDisagreement
+
         try:
             self._engine.check_block(height, block_hash, jobs, verdict)
         except ShadowDisagreement as disagreement:
@@ -49,5 +52,7 @@ def make_shadow(settings: Settings) -> ShadowValidator | None:
     share = settings.chain.shadow_validation
     if not share:
         return None
+    from btcnode.chain.shadow import ShadowEngine  # few nodes have a second engine
+
     engine = ShadowEngine(settings.net_dir / DIRECTORY, every=max(1, round(1 / share)))
     return engine if settings.chain.shadow_stop else LoggingShadow(engine)

@@ -316,7 +316,9 @@ class LogSetup:
 
 def show_details(category: str, wanted: bool) -> None:
     """Log a category in detail, or not."""
-    logging.getLogger(f"{ROOT}.{category}").setLevel(logging.DEBUG if wanted else logging.INFO)
+    logger, level = logging.getLogger(f"{ROOT}.{category}"), logging.DEBUG if wanted else logging.INFO
+    if logger.level != level:  # each change makes all loggers forget what they log
+        logger.setLevel(level)
 
 
 def console_stream(settings: Settings, *, live: bool) -> TextIO | None:

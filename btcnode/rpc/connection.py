@@ -17,10 +17,9 @@ from functools import partial
 from ipaddress import ip_address
 from time import monotonic
 from types import coroutine
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from btcnode.net.turns import Turn, Turns
-from btcnode.rpc.auth import Caller
 from btcnode.rpc.http1 import (
     CLOSE,
     CONTINUE,
@@ -37,9 +36,12 @@ from btcnode.rpc.http1 import (
     response,
     response_head,
 )
-from btcnode.rpc.places import Place, Places
 from btcnode.rpc.reply import RETRY_LATER, Pending, Reply
 from btcnode.rpc.room import Room, Ticket, working
+
+if TYPE_CHECKING:
+    from btcnode.rpc.auth import Caller
+    from btcnode.rpc.places import Place, Places
 
 log = logging.getLogger("btcnode.http")
 

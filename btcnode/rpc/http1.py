@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from email.utils import formatdate
 from ipaddress import IPv6Address
 
 CHUNK_LINES_AT_ONCE = 2000  # two to a chunk of a body, until others have had their turn: a millisecond or two
@@ -42,12 +41,12 @@ SERVED = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"DELETE"))  # other metho
 _WITH_BODY = frozenset((b"GET", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
 _SHORTEST = len("GET / HTTP/1.0")
 
-_VERSION = re.compile(rb"HTTP/\s*([+-]?\d{1,9})\.\s*([+-]?\d{1,9})")
-_LENGTH = re.compile(rb"[ \t\v\f\r]*\+?([0-9]+)|[ \t\v\f\r]*-0+")
-_CHUNK_LENGTH = re.compile(rb"[ \t\v\f\r]*([+-]?)(?:0[xX])?([0-9a-fA-F]+)(?: .*)?", re.DOTALL)
-_SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*):")
+_VERSION = rb"HTTP/\s*([+-]?\d{1,9})\.\s*([+-]?\d{1,9})"
+_LENGTH = rb"[ \t\v\f\r]*\+?([0-9]+)|[ \t\v\f\r]*-0+"
+_CHUNK_LENGTH = rb"(?s)[ \t\v\f\r]*([+-]?)(?:0[xX])?([0-9a-fA-F]+)(?: .*)?"
+_SCHEME = rb"([A-Za-z][A-Za-z0-9+.-]*):"
 _NAME = rb"[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9a-fA-F]{2}"
-_AUTHORITY = re.compile(
+_AUTHORITY = (
     rb"//(?:(?:" + _NAME + rb"|:)*@)?"
     rb"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+\]|(?:" + _NAME + rb")*)"
     rb"(?::(?P<port>[0-9]*))?(?=[/?#]|\Z)"
@@ -110,7 +109,7 @@ def _request_line(line: bytes) -> Head:
     target, space, protocol = rest.rpartition(b" ")
     if not space or not target:
         raise HttpFault(BAD_REQUEST)
-    match = _VERSION.fullmatch(protocol)
+    match = re.fullmatch(_VERSION, protocol)
     if match is None or int(match[1]) > 1:
         raise HttpFault(BAD_REQUEST, Head(method, target, 1, 1))
     plain = target[0] == 0x2F and target[:2] != b"//" and method != b"CONNECT"
@@ -121,13 +120,13 @@ def _is_proxied(target: bytes, method: bytes) -> bool:
     """Whether a target names scheme and host; raises HttpFault when it is none at all."""
     if method == b"CONNECT":
         target = b"//" + target
-    scheme = _SCHEME.match(target)
+    scheme = re.match(_SCHEME, target)
     rest = target[scheme.end() :] if scheme else target
     if not rest.startswith(b"//"):
         if scheme is None and b":" in re.split(rb"[/?#]", rest, maxsplit=1)[0]:
             raise HttpFault(BAD_REQUEST, Head(method, target, 1, 1))
         return False
-    authority = _AUTHORITY.match(rest)
+    authority = re.match(_AUTHORITY, rest)
     if authority is None or not _is_authority(authority["address"], authority["port"] or b"0"):
         raise HttpFault(BAD_REQUEST, Head(method, target, 1, 1))
     return scheme is not None and scheme[1].lower() in (b"http", b"https")
@@ -310,7 +309,7 @@ class RequestReader:
                 raise HttpFault(BAD_REQUEST, head)
             self._chunked = _is_chunked(headers[b"transfer-encoding"], head)
         if length is not None:
-            match = _LENGTH.fullmatch(length)
+            match = re.fullmatch(_LENGTH, length)
             if match is None:
                 raise HttpFault(BAD_REQUEST, head)
             digits = (match[1] or b"").lstrip(b"0")
@@ -357,7 +356,7 @@ class RequestReader:
                 return False
             if not line:
                 continue
-            match = _CHUNK_LENGTH.fullmatch(line.partition(b"\0")[0])
+            match = re.fullmatch(_CHUNK_LENGTH, line.partition(b"\0")[0])
             if match is None:
                 raise HttpFault(TOO_LARGE, head)
             digits = match[2].lstrip(b"0")
@@ -374,6 +373,8 @@ class RequestReader:
 
 # ---- responses
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _date_second = 0
 _date_line = b""
 
@@ -383,7 +384,9 @@ def date_line() -> bytes:
     global _date_second, _date_line  # made once a second, not once an answer
     second = int(time.time())
     if second != _date_second:
-        _date_line = b"Date: %s\r\n" % formatdate(second, usegmt=True).encode()
+        year, month, day, hour, minute, rest, weekday, *_ = time.gmtime(second)
+        text = f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{rest:02} GMT"
+        _date_line = b"Date: %s\r\n" % text.encode()
         _date_second = second
     return _date_line
 

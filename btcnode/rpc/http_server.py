@@ -12,15 +12,17 @@ import logging
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from btcnode.net.listener import Listener
 from btcnode.net.turns import Turns
 from btcnode.rpc.connection import LEAST, SWEEP_S, Connection, Plan, Standing, overload
 from btcnode.rpc.http1 import FORBIDDEN, Head
-from btcnode.rpc.places import Places
 from btcnode.rpc.reply import Pending, Reply
 from btcnode.rpc.room import Room
+
+if TYPE_CHECKING:
+    from btcnode.rpc.places import Places
 
 log = logging.getLogger("btcnode.http")
 

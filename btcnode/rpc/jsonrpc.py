@@ -12,10 +12,9 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btcnode.record import struct
-from btcnode.rpc.auth import Caller
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import (
     Written,
@@ -27,10 +26,13 @@ from btcnode.rpc.jsonvalue import (
     value_text,
 )
 from btcnode.rpc.large_json import decode_large
-from btcnode.rpc.method import Method
 from btcnode.rpc.reply import Pending, Reply
 from btcnode.rpc.room import beside, forget, has_room, keep, only_waits
-from btcnode.rpc.table import MethodTable
+
+if TYPE_CHECKING:
+    from btcnode.rpc.auth import Caller
+    from btcnode.rpc.method import Method
+    from btcnode.rpc.table import MethodTable
 
 log = logging.getLogger("btcnode.rpc")
 
@@ -49,12 +51,12 @@ SMALL_TEXT = 64 * 1024  # of a result; what is larger is not copied into the res
 _HTTP_STATUS = {int(RpcCode.INVALID_REQUEST): BAD_REQUEST, int(RpcCode.METHOD_NOT_FOUND): NOT_FOUND}
 
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9 .,;\-_/:?@()]", re.ASCII)
+_UNSAFE = r"(?a)[^A-Za-z0-9 .,;\-_/:?@()]"
 
 
 def _safe(text: str) -> str:
     """What of a client's text may stand in the log."""
-    return _UNSAFE.sub("", text[:64])
+    return re.sub(_UNSAFE, "", text[:64])
 
 
 class _NoId:

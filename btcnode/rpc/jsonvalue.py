@@ -283,7 +283,7 @@ _decode_kept = json.JSONDecoder(
 ).decode
 
 _write_text = json.JSONEncoder(default=str, ensure_ascii=False, check_circular=False).encode
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = r"\\u[dD][89a-fA-F]"
 
 
 def _guarded(parse: Callable[[str], Any], data: bytes | str, depth: int = MAX_DEPTH) -> Any:
@@ -294,7 +294,7 @@ def _guarded(parse: Callable[[str], Any], data: bytes | str, depth: int = MAX_DE
         raise ValueError("nested too deeply") from None
     if text.count("[") + text.count("{") > depth:
         _check_depth(value, depth)
-    if "\\u" in text and _SURROGATE.search(text):
+    if "\\u" in text and re.search(_SURROGATE, text):
         _write_text(value).encode("utf-8")  # raises for half of a pair
     return value
 

@@ -19,9 +19,9 @@ WINDOW = 32_768  # characters of a piece: some tenths of a millisecond
 MIN_WINDOW = 256  # of many items at once; where not even so many can be told, they are read one by one
 _BYTES = 1 << 20  # made into text at a time
 _SPACE = " \t\n\r"
-_SOME_SPACE = re.compile(r"[ \t\n\r]{0,32768}")
-_OF_NUMBER = re.compile(r"[-+.0-9eE]+")
-_OF_STRING = re.compile(  # what a string is made of, never the half of an escape or of a pair
+_SOME_SPACE = r"[ \t\n\r]{0,32768}"
+_OF_NUMBER = r"[-+.0-9eE]+"
+_OF_STRING = (  # what a string is made of, never the half of an escape or of a pair
     r'(?:[^"\\\x00-\x1f]{1,512}'
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     r'|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]){1,64}'
@@ -116,7 +116,7 @@ class _Reader:
         """Where what is not white space goes on."""
         text = self._text
         while text[at : at + 1] in _SPACE:
-            found = _SOME_SPACE.match(text, at)
+            found = re.compile(_SOME_SPACE).match(text, at)
             end = found.end() if found else at
             if end == at:
                 break
@@ -143,7 +143,7 @@ class _Reader:
         value, end = decode_prefix(self._text[at : at + WINDOW])
         if end < WINDOW - len("e+"):
             return value, at + end
-        found = _OF_NUMBER.match(self._text, at)  # what was cut off may belong to it
+        found = re.compile(_OF_NUMBER).match(self._text, at)  # what was cut off may belong to it
         return (value, at + end) if found is None else (decode(found[0]), found.end())
 
     def _string(self, at: int) -> tuple[str, int]:
@@ -155,7 +155,7 @@ class _Reader:
         parts: list[str] = []
         at += 1
         while text[at : at + 1] != '"':
-            found = _OF_STRING.match(text, at)
+            found = re.compile(_OF_STRING).match(text, at)
             if found is None:
                 raise ValueError("no string")
             parts.append(decode(f'"{found[0]}"'))

@@ -18,7 +18,7 @@ from btcnode.storage.undo import decode_undo
 
 HEX_PIECE = 1 << 18  # characters
 LARGE_TEXT = 100_000  # characters: a transaction of 50 kB takes a millisecond or two
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
+_HEX = r"(?a)(?:[0-9a-fA-F]{2})*"
 
 
 def parse_hash(text: Any, name: str) -> bytes:
@@ -29,7 +29,7 @@ def parse_hash(text: Any, name: str) -> bytes:
     if length != 64:
         why = f"{name} must be of length 64 (not {length}, for '{text}')"
         raise RpcError(RpcCode.INVALID_PARAMETER, why)
-    if not _HEX.fullmatch(text):
+    if not re.fullmatch(_HEX, text):
         raise RpcError(RpcCode.INVALID_PARAMETER, f"{name} must be hexadecimal string (not '{text}')")
     return bytes.fromhex(text)[::-1]
 

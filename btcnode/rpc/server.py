@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from btcnode.errors import BtcnodeError
@@ -18,11 +19,12 @@ from btcnode.rpc.http_server import HttpLimits, HttpServer
 from btcnode.rpc.jsonrpc import answer_request
 from btcnode.rpc.jsonvalue import encode
 from btcnode.rpc.reply import RETRY_LATER, Pending, Reply
-from btcnode.rpc.rest import answer_rest
-from btcnode.rpc.table import MethodTable
 from btcnode.rpc.wallet_name import WALLET_NAME
 from btcnode.settings.groups.rpc import Account, Refused
-from btcnode.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from btcnode.rpc.table import MethodTable
+    from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.http")
 
@@ -174,6 +176,8 @@ class RpcServer:
         if plan is _FEED:
             return Pending(self.dashboard.watch(), waits=True)
         if plan.caller is None:
+            from btcnode.rpc.rest import answer_rest  # all that makes JSON of transactions: when somebody asks
+
             return Pending(answer_rest(self.table, head.target, body))
         target = head.target
         name = unquote(target[len(WALLET_PATH) :]) if target.startswith(WALLET_PATH) else None

@@ -23,7 +23,7 @@ FILE_NAME = "banlist.json"
 VERSION = 1
 MAX_BYTES = 64 * MIB  # half a million bans
 CHECK = "_crc32_"
-_END = re.compile(rb',\n    "_crc32_": "([0-9a-f]{8})"\n}\n')
+_END = rb',\n    "_crc32_": "([0-9a-f]{8})"\n}\n'
 _END_SIZE = 30
 
 log = logging.getLogger("btcnode.net")
@@ -118,7 +118,7 @@ def _entries(data: bytes) -> list[dict[str, object]]:
     """What the file bans; raises CorruptionError, and ValueError, KeyError, TypeError for another form."""
     found = parse_json(data)
     if CHECK in found:
-        end = _END.fullmatch(data[-_END_SIZE:])
+        end = re.fullmatch(_END, data[-_END_SIZE:])
         if end is None or int(end[1], 16) != crc32(data[:-_END_SIZE]):
             raise CorruptionError(f"its bytes do not fit its checksum (who has edited it removes {CHECK})")
     entries: list[dict[str, object]] = found["banned_nets"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,17 @@ class Space(NamedTuple):
     free: int
 
 
+def space_of(folder: Path) -> Space:
+    """The disk that the folder lies on; raises OSError."""
+    told = os.statvfs(folder)
+    return Space(told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize)
+
+
+def free_bytes(folder: Path) -> int:
+    """What can still be written there; raises OSError."""
+    return space_of(folder).free
+
+
 def scarcest(*folders: Path) -> Space:
     """The disk with the least room of those that the folders lie on; raises OSError."""
-    usages = [shutil.disk_usage(folder) for folder in folders]
-    return min((Space(usage.total, usage.free) for usage in usages), key=lambda space: space.free)
+    return min((space_of(folder) for folder in folders), key=lambda space: space.free)

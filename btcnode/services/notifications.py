@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from btcnode.notify.order import EventOrder
 from btcnode.notify.topics import TOPICS, Endpoint, zmq_address
-from btcnode.protocol.chain_view import ChainView
-from btcnode.services.clock import Clock
-from btcnode.services.transactions import Transactions
-from btcnode.settings.groups.notifications import NotificationSettings
-from btcnode.settings.settings import Settings
 
 if TYPE_CHECKING:
     from btcnode.notify.publisher import Publisher
+    from btcnode.protocol.chain_view import ChainView
+    from btcnode.services.clock import Clock
+    from btcnode.services.transactions import Transactions
+    from btcnode.settings.groups.notifications import NotificationSettings
+    from btcnode.settings.settings import Settings
 
 log = logging.getLogger("btcnode.zmq")
 

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from btcnode.mempool.pool import Mempool
-from btcnode.mining.templates import TemplateMaker
-from btcnode.networks.parameters import NetworkParams
+from typing import TYPE_CHECKING
+
 from btcnode.record import record
-from btcnode.services.addresses import Addresses
-from btcnode.services.alerts import Alerts
-from btcnode.services.assumed_chain import AssumedChain
-from btcnode.services.chain import Chain
-from btcnode.services.clock import Clock
-from btcnode.services.control import Control
-from btcnode.services.fees import FeeEstimates
-from btcnode.services.first_contact import FirstContact
-from btcnode.services.hints_writer import HintsWriter
-from btcnode.services.indexes import Indexes
-from btcnode.services.mempool_file import MempoolFile
-from btcnode.services.notifications import Notifications
-from btcnode.services.peers import Peers
-from btcnode.services.pruner import Pruner
-from btcnode.services.snapshot_writer import SnapshotWriter
-from btcnode.services.submissions import Submissions
-from btcnode.services.swift_sync import SwiftSync
-from btcnode.services.sync_monitor import SyncMonitor
-from btcnode.services.utxo_fetch import UtxoFetch
-from btcnode.services.utxo_shares import UtxoShares
-from btcnode.services.wallet_service import WalletService
-from btcnode.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from btcnode.mempool.pool import Mempool
+    from btcnode.mining.templates import TemplateMaker
+    from btcnode.networks.parameters import NetworkParams
+    from btcnode.services.addresses import Addresses
+    from btcnode.services.alerts import Alerts
+    from btcnode.services.assumed_chain import AssumedChain
+    from btcnode.services.chain import Chain
+    from btcnode.services.clock import Clock
+    from btcnode.services.control import Control
+    from btcnode.services.fees import FeeEstimates
+    from btcnode.services.first_contact import FirstContact
+    from btcnode.services.hints_writer import HintsWriter
+    from btcnode.services.indexes import Indexes
+    from btcnode.services.mempool_file import MempoolFile
+    from btcnode.services.notifications import Notifications
+    from btcnode.services.peers import Peers
+    from btcnode.services.pruner import Pruner
+    from btcnode.services.snapshot_writer import SnapshotWriter
+    from btcnode.services.submissions import Submissions
+    from btcnode.services.swift_sync import SwiftSync
+    from btcnode.services.sync_monitor import SyncMonitor
+    from btcnode.services.utxo_fetch import UtxoFetch
+    from btcnode.services.utxo_shares import UtxoShares
+    from btcnode.services.wallet_service import WalletService
+    from btcnode.settings.settings import Settings
 
 
 @record

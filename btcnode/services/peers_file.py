@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError, StorageError
 from btcnode.files import MIB, read_limited
@@ -25,10 +26,12 @@ from btcnode.protocol.addresses.asmap import AsMap
 from btcnode.protocol.addresses.netgroup import NetGroups
 from btcnode.protocol.limits import MAX_ANCHORS
 from btcnode.settings.groups.connections import EMBEDDED
-from btcnode.settings.settings import Settings
 from btcnode.storage.durable import write_durably
-from btcnode.wire.messages import AddrEntry
 from btcnode.wire.netaddr import NetAddress, Network
+
+if TYPE_CHECKING:
+    from btcnode.settings.settings import Settings
+    from btcnode.wire.messages import AddrEntry
 
 PEERS, ANCHORS = "peers.dat", "anchors.dat"
 MAX_PEERS_BYTES = 64 * MIB  # a full book has 10

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from btcnode.observe.progress import Snapshot
-from btcnode.services.parts import NodeParts
+
+if TYPE_CHECKING:
+    from btcnode.services.parts import NodeParts
 
 
 def snapshot_of(parts: NodeParts) -> Snapshot:

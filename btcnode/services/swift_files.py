@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.files import open_regular, read_limited
-from btcnode.storage.durable import storage_error, sync_directory, write_durably
+from btcnode.storage.durable import remove_folder, storage_error, sync_directory, write_durably
 from btcnode.storage.survivors import SurvivorRuns
 from btcnode.swiftsync.hints import HintsError, read_index
 from btcnode.swiftsync.ledger import Ledger
@@ -126,6 +125,6 @@ class SwiftFolder:
         """Have no folder; raises StorageError."""
         try:
             if self._folder.exists():
-                shutil.rmtree(self._folder)
+                remove_folder(self._folder)
         except OSError as error:
             raise storage_error(error, f"cannot remove {self._folder}") from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
@@ -24,6 +23,7 @@ from btcnode.protocol.effects import TakeUtxoChunk, TakeUtxoTree
 from btcnode.protocol.inputs import Input
 from btcnode.services.assumed_chain import AssumedChain
 from btcnode.services.chain import Chain
+from btcnode.services.disk_space import free_bytes
 from btcnode.services.snapshot_files import SnapshotContentError
 from btcnode.services.utxo_shares import FOLDER, SUFFIX, UtxoShares
 from btcnode.storage.utxo_chunk_file import ChunkTree, PartFile, discard, discard_part, part_path, tree_path
@@ -82,7 +82,7 @@ class UtxoFetch:
         shares: UtxoShares | None = None,
         *,
         speaks: bool,
-        free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        free: Callable[[Path], int] = free_bytes,
     ) -> None:
         """``directory`` is the network's; ``sources`` tells how many peers are known to have the set.
 

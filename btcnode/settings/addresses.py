@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from btcnode.errors import ConfigError, DecodeError
-from btcnode.record import record
+from btcnode.record import record, replace
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.subnet import SubNet, ipv4_short, numeric_address
 
@@ -18,8 +17,8 @@ I2P_SUFFIX = ".b32.i2p"
 ANY_IPV4 = "0.0.0.0"
 MAX_UNIX_PATH = 107  # bytes: what fits into the kernel's structure with a zero behind it
 
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-_DIGITS = re.compile(r"[0-9]{1,5}")
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DIGITS = r"[0-9]{1,5}"
 
 
 @record
@@ -109,7 +108,7 @@ def split_port(text: str) -> tuple[str, int] | None:
     port = 0
     if place == 0 or (place > 0 and (bracketed or ":" not in text[:place])):
         digits = text[place + 1 :]
-        port = int(digits) if _DIGITS.fullmatch(digits) else 0
+        port = int(digits) if re.fullmatch(_DIGITS, digits) else 0
         if not 0 < port <= 0xFFFF:
             return None
         text = text[:place]
@@ -136,7 +135,7 @@ def split_host_port(text: str, default_port: int) -> tuple[str, int]:
         raise ConfigError(f"Not an address: '{text}'")
     if not port_text:
         return host, default_port
-    if not _DIGITS.fullmatch(port_text) or int(port_text) > 0xFFFF:
+    if not re.fullmatch(_DIGITS, port_text) or int(port_text) > 0xFFFF:
         raise ConfigError(f"Invalid port in '{text}'")
     return host, int(port_text)
 
@@ -327,7 +326,11 @@ def _numeric(text: str) -> str | None:
 
 def _is_name(text: str) -> bool:
     labels = text.removesuffix(".").split(".")
-    return len(text) <= 253 and all(map(_LABEL.fullmatch, labels)) and not re.fullmatch(r"[0-9]+", labels[-1])
+    return (
+        len(text) <= 253
+        and all(re.fullmatch(_LABEL, part) for part in labels)
+        and not re.fullmatch(r"[0-9]+", labels[-1])
+    )
 
 
 def _is_host(text: str) -> bool:

@@ -9,12 +9,12 @@ option (may it be negated, is it secret, does it need the network's section) sta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, fields
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from btcnode.networks.names import NetworkName
-from btcnode.record import record
+from btcnode.record import fields_given, record
 from btcnode.settings.kinds import Flag, Kind
 
 NETWORK_DEFAULT = "the network's"
@@ -89,4 +89,4 @@ def switch(flag: str, help: str, default: Any = None, **more: Any) -> Any:
 
 def options_of(group: type[Any]) -> dict[str, Option]:
     """The options of a group by field, in order."""
-    return {item.name: item.metadata["option"] for item in fields(group)}
+    return {name: item.metadata["option"] for name, item in fields_given(group).items()}

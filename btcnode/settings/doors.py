@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from btcnode import __version__
 from btcnode.errors import ConfigError
 from btcnode.networks.names import network_named, network_of_chain
-from btcnode.record import record
+from btcnode.record import record, replace
 from btcnode.settings.conf_files import ConfFiles
 from btcnode.settings.consistency import check, check_first
 from btcnode.settings.datadir import default_datadir

@@ -22,7 +22,7 @@ MIB, KB, MB = 1 << 20, 1000, 1_000_000
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 BYTE_UNITS = {"k": 10**3, "K": 2**10, "m": 10**6, "M": 2**20, "g": 10**9, "G": 2**30, "t": 10**12, "T": 2**40}
 
-_HEX = re.compile(r"[0-9a-fA-F]*")
+_HEX = r"[0-9a-fA-F]*"
 _SPACE = " \t\n\r\f\v"
 
 
@@ -195,7 +195,7 @@ class Hex(Kind):
 
     def read(self, flag: str, text: str) -> bytes:
         """The bytes in the order of the text; ConfigError when it is no hex."""
-        if len(text) % 2 or not _HEX.fullmatch(text):
+        if len(text) % 2 or not re.fullmatch(_HEX, text):
             raise ConfigError(f"-{flag} must be hex, not '{text}'.")
         return bytes.fromhex(text)
 
@@ -211,7 +211,7 @@ class HexNumber(Kind):
     def read(self, flag: str, text: str) -> int:
         """The number, whose first digit is the most significant; ConfigError when it is none of 256 bits."""
         digits = text.removeprefix("0x")
-        if len(digits) > 64 or not _HEX.fullmatch(digits):
+        if len(digits) > 64 or not re.fullmatch(_HEX, digits):
             raise ConfigError(self.refusal.format(text))
         return int(digits or "0", 16)
 
@@ -221,9 +221,11 @@ class Share(Kind):
 
     metavar = "SHARE"
 
-    def read(self, flag: str, text: str) -> Fraction:
+    def read(self, flag: str, text: str) -> Fraction | int:
         """From 0 to 1; ConfigError when it is neither."""
-        from fractions import Fraction  # btcnode-cli does without
+        if text in ("0", "1"):
+            return int(text)
+        from fractions import Fraction  # nearly every start does without
 
         match = re.fullmatch(r"([0-9]{1,9})(?:/([0-9]{1,9})|\.([0-9]{1,9}))?", text)
         share = Fraction(-1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from btcnode.networks.names import NetworkName, network_of_chain
 from btcnode.networks.parameters import NetworkParams
-from btcnode.record import record
+from btcnode.record import record, replace
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.declaration import NOTHING, Option, options_of
 from btcnode.settings.groups.chain import ChainSettings

@@ -58,6 +58,16 @@ class Sources:
             found.append(("soft", [self.soft[name]]))
         return found
 
+    def _says(self, name: str) -> bool:
+        """Whether any source has the option."""
+        file = self.file
+        return (
+            name in self.command_line
+            or name in self.read_write
+            or name in self.soft
+            or any(name in section for section in file.values())
+        )
+
     def interpret(self, name: str, negated: bool, text: str | None) -> Any:
         """The raw value of an option: ``-nofoo`` is False, ``-nofoo=0`` is True; raises ArgumentsError."""
         option = self.table.find(name)
@@ -78,6 +88,8 @@ class Sources:
 
     def _visible(self, name: str) -> Iterator[tuple[str, Values]]:
         """The sources that say something, without a top section that does not count on this network."""
+        if not self._says(name):  # most options, and quicker to find
+            return
         for source, values in self.sources(name):
             if values and not (source == "top" and self._hides_top(name) and values[-1] is not False):
                 yield source, values

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from btcnode.record import record
 from btcnode.settings.declaration import Option, options_of
 from btcnode.settings.groups.chain import ChainSettings
 from btcnode.settings.groups.connections import ConnectionSettings
@@ -44,7 +44,7 @@ def grouped() -> Iterator[tuple[str, list[Option]]]:
         yield heading, list(options_of(group).values())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OptionTable:
     """The options of a program: those that are declared, and names that it takes without a declaration."""
 

@@ -181,8 +181,9 @@ class Database:
         """Open the named databases and the runs, free reader slots of killed processes, check or write the schema."""
         check_length(self._env, self.file)
         self._env.reader_check()
-        for name in DATABASES:
-            self._dbs[name] = self._env.open_db(name)
+        with self._env.begin(write=True) as txn:  # in one: each that is new waits for the disk
+            for name in DATABASES:
+                self._dbs[name] = self._env.open_db(name, txn)
         with self.read(DB_META) as txn:
             stored: bytes | None = txn.get(META_SCHEMA)
         if stored is None:

@@ -95,3 +95,10 @@ def is_full(path: Path) -> bool:
     except OSError as error:
         return error.errno in FULL_ERRNOS
     return False
+
+
+def remove_folder(folder: Path, *, as_far_as_possible: bool = False) -> None:
+    """Delete a folder with everything in it; raises OSError, unless what cannot be deleted may stay."""
+    import shutil  # with its archives a millisecond that most starts do without
+
+    shutil.rmtree(folder, ignore_errors=as_far_as_possible)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import tempfile
 from pathlib import Path
 
 import lmdb
@@ -37,6 +36,8 @@ def zeros(folder: Path, size: int) -> bytearray | mmap.mmap:
     """``size`` bytes, all 0: large ones in a file of ``folder`` that has no name. Raises OSError."""
     if size < MAPPED_FROM:
         return bytearray(size)
+    import tempfile  # not before there is something large
+
     with tempfile.TemporaryFile(dir=folder) as file:
         return mmap.mmap(file.fileno(), size) if _take_room(file.fileno(), size) else bytearray(size)
 

@@ -12,8 +12,6 @@ from concurrent.futures import Future
 from hashlib import sha256
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-
 from btcnode.side_processes import SideProcesses
 
 MODULUS = 2**3072 - 1103717
@@ -116,6 +114,8 @@ def number_digest(number: int) -> bytes:
 
 
 def _multiply(product: int, elements: Iterable[bytes]) -> int:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms  # a node without statistics does without
+
     for element in elements:
         cipher = Cipher(algorithms.ChaCha20(sha256(element).digest(), _START), None)
         product = _times(product, int.from_bytes(cipher.encryptor().update(_ZEROS), "little"))

@@ -8,6 +8,7 @@ with the most significant byte first, in which every number has one form only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from coincurve import PublicKey
 
@@ -29,8 +30,14 @@ PLAIN_MAX = 127 - SPECIAL_SCRIPTS  # longest script whose size is a VARINT of on
 
 _LAST = [bytes((n,)) for n in range(128)]
 _MORE = [bytes((n | 0x80,)) for n in range(128)]
-_LAST2 = [a + b for a in _MORE for b in _LAST]
-_MORE2 = [a + b for a in _MORE for b in _MORE]
+
+
+@cache
+def _of_two_bytes() -> tuple[list[bytes], list[bytes]]:
+    """All pairs of bytes that end a VARINT, and all that go on: 33,000 objects, not made before they are needed."""
+    return [a + b for a in _MORE for b in _LAST], [a + b for a in _MORE for b in _MORE]
+
+
 _SIZES = [bytes((n,)) for n in range(PLAIN_MAX + 1)]
 _POWERS = [10**n for n in range(10)]
 MAX_PACKED, MAX_USUAL = 1 << 50, 1 << 60  # of amounts, compressed and plain: those above are looked at closely
@@ -42,17 +49,18 @@ def encode_varint(n: int) -> bytes:
     """Core's VARINT of a number that is not negative."""
     if n < 0x80:
         return _LAST[n]
+    last2, more2 = _of_two_bytes()
     if n < 0x4080:
-        return _LAST2[n - 0x80]
+        return last2[n - 0x80]
     if n < 0x204080:
         n -= 0x4080
-        return _MORE[n >> 14] + _LAST2[n & 0x3FFF]
+        return _MORE[n >> 14] + last2[n & 0x3FFF]
     if n < 0x10204080:
         n -= 0x204080
-        return _MORE2[n >> 14] + _LAST2[n & 0x3FFF]
+        return more2[n >> 14] + last2[n & 0x3FFF]
     if n < 0x810204080:
         n -= 0x10204080
-        return _MORE[n >> 28] + _MORE2[n >> 14 & 0x3FFF] + _LAST2[n & 0x3FFF]
+        return _MORE[n >> 28] + more2[n >> 14 & 0x3FFF] + last2[n & 0x3FFF]
     out = bytearray((n & 0x7F,))
     while n > 0x7F:
         n = (n >> 7) - 1
@@ -154,7 +162,7 @@ def encode_coins(coins: Sequence[bytes]) -> bytes:
 
 
 def _encode_into(add: Callable[[bytes], None], coins: Sequence[bytes]) -> None:
-    more, more2, last2, codes, number = _MORE, _MORE2, _LAST2, _codes, int.from_bytes
+    (last2, more2), more, codes, number = _of_two_bytes(), _MORE, _codes, int.from_bytes
     add(compact_size(len(coins)))
     for coin in coins:
         add(codes[coin[:4]])

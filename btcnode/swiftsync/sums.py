@@ -16,8 +16,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256, sha512
 from operator import methodcaller
+from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, modes
 
 SALT_SIZE = 16
 MODULUS = (1 << 128) - 1
@@ -57,6 +59,8 @@ def output_sum(salt: bytes, txids: bytes, vouts: bytes) -> int:
 
 @lru_cache(maxsize=2)
 def _ciphers(salt: bytes) -> tuple[Cipher[modes.ECB], ...]:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # few nodes begin with hints
+
     keys = sha512(salt).digest()
     return tuple([Cipher(algorithms.AES(keys[at : at + 16]), modes.ECB()) for at in (0, 16, 32)])
 

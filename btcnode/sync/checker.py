@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from btcnode.chain.script_checks import BlockScripts, ScriptCheck
+from typing import TYPE_CHECKING
+
 from btcnode.sync.chunks import PooledCheck, inputs_together
-from btcnode.sync.worker_pool import WorkerPool
+
+if TYPE_CHECKING:
+    from btcnode.chain.script_checks import BlockScripts, ScriptCheck
+    from btcnode.sync.worker_pool import WorkerPool
 
 MIN_INPUTS = 64  # blocks with fewer inputs (3 ms of work) are verified by the caller
 

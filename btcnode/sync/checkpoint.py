@@ -8,8 +8,8 @@ its own (``storage/tip_note.py``), which has the same form.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from btcnode.errors import CorruptionError
 from btcnode.record import record
@@ -96,4 +96,4 @@ def how_it_ended(
 
 
 def _utc(unix: int) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix))

@@ -6,11 +6,14 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from btcnode.chain.script_checks import BlockScripts, Verdict
 from btcnode.primitives.hashes import to_display
-from btcnode.script.verify import ScriptFailure
 from btcnode.sync.work_estimate import longest_verification, usual_seconds
+
+if TYPE_CHECKING:
+    from btcnode.script.verify import ScriptFailure
 
 CHUNK_INPUTS = 128  # about 7 ms of work: small against a block, large against the 0.1 ms that a chunk costs
 SMALL_CHUNK_INPUTS = 16

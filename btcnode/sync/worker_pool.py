@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import selectors
 import socket
 import threading
@@ -32,8 +31,6 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
-from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import ParsedBlock
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure
 from btcnode.swiftsync.fold import Fold, FoldJob
@@ -63,6 +60,8 @@ from btcnode.sync.worker_tasks import BatchResult, DecodeTask, FoldTask, TxTask
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from btcnode.networks.parameters import NetworkParams
+    from btcnode.primitives.block import ParsedBlock
     from btcnode.sync.chunks import Chunk, PooledCheck
     from btcnode.sync.worker_process import Task
 
@@ -108,7 +107,7 @@ class WorkerPool:
         ``max_attempts``: workers that a piece of work may cost. ``processors`` that they keep to, if any are named.
         """
         self._wanted = workers
-        self._config = pickle.dumps(params)
+        self._params = params
         self._answer_timeout = answer_timeout
         self._max_attempts = max_attempts
         self._processors = processors
@@ -374,8 +373,10 @@ class WorkerPool:
                 self._start_failed(str(error))
                 return
             self._workers.append(worker)
+            import pickle  # a node that verifies nothing starts without
+
             try:
-                worker.send(pack_request(0, CONFIG, self._config))
+                worker.send(pack_request(0, CONFIG, pickle.dumps(self._params)))
             except OSError as error:
                 self._lost(worker, str(error))
 

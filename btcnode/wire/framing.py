@@ -35,6 +35,10 @@ class OversizedFrameError(FrameError):
     """A frame that announces more bytes than its command may have."""
 
 
+class TransportError(FrameError):
+    """The encrypted stream of version 2 cannot be continued: disconnect."""
+
+
 class Dropped(NamedTuple):
     """A message that could not be used: its size on the wire, and what was wrong with it."""
 

@@ -69,7 +69,7 @@ def numeric_address(host: str, port: int = 0) -> NetAddress:
 
 
 _MAX_IPV4_TEXT = 64  # longer ones could only be zeros in front
-_IPV4_PART = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*", re.ASCII)
+_IPV4_PART = r"(?a)0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*"
 
 
 def ipv4_short(text: str) -> bytes | None:
@@ -77,7 +77,7 @@ def ipv4_short(text: str) -> bytes | None:
     if len(text) > _MAX_IPV4_TEXT:
         return None
     parts = text.split(".")
-    if len(parts) > 4 or not all(map(_IPV4_PART.fullmatch, parts)):
+    if len(parts) > 4 or not all(re.fullmatch(_IPV4_PART, part) for part in parts):
         return None
     values = [int(part, 16 if part[:2].lower() == "0x" else 8 if part.startswith("0") else 10) for part in parts]
     left = 5 - len(parts)  # bytes of the last one

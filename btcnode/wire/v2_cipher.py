@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from btcnode.wire.framing import FrameError
+from btcnode.wire.framing import TransportError
 
 REKEY_INTERVAL = 224  # packets under one key
 LENGTH_SIZE = 3
@@ -32,10 +32,6 @@ _NONCE = Struct("<IQ")  # packet number under this key, number of the key
 _STREAM_NONCE = Struct("<IIQ")  # ChaCha20's block counter in front
 _KEY_PACKET = 0xFFFFFFFF  # packet number whose key stream is the next key
 _HEADER, _DECOY_HEADER = b"\0", bytes((IGNORE_BIT,))
-
-
-class TransportError(FrameError):
-    """The encrypted stream cannot be continued: disconnect."""
 
 
 class FSChaCha20:

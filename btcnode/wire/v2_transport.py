@@ -16,7 +16,7 @@ from enum import Enum
 
 from btcnode.wire import ellswift
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
-from btcnode.wire.framing import KEPT, Dropped, FrameError, OversizedFrameError, WrongMagicError
+from btcnode.wire.framing import KEPT, Dropped, FrameError, OversizedFrameError, TransportError, WrongMagicError
 from btcnode.wire.transport import Transport, TransportKind, V1Transport
 from btcnode.wire.v2_cipher import (
     EXPANSION,
@@ -24,7 +24,6 @@ from btcnode.wire.v2_cipher import (
     LENGTH_SIZE,
     TERMINATOR_SIZE,
     PacketCipher,
-    TransportError,
     derive_keys,
 )
 from btcnode.wire.v2_messages import MAX_MESSAGE_CONTENTS, message_prefix, split_contents

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from btcnode.protocol import commands, effects, events
-from btcnode.record import record, struct
+from btcnode.record import fields_given, record, struct
+from btcnode.record import replace as changed
 from btcnode.wire import messages
 
 
@@ -182,3 +183,24 @@ def test_a_dataclass_of_a_struct() -> None:
         more: int = 1
 
     assert repr(Wider(2)).endswith("Wider(x=2, more=1)")
+
+
+def test_changed_without_becoming_a_dataclass() -> None:
+    @record
+    class Late:
+        """With a field that is not given."""
+
+        x: int
+        y: int = 2
+        made: list[int] = field(default_factory=list, init=False)
+
+    one = Late(1)
+    one.made.append(5)  # of this object only, as with a dataclass
+    other = changed(one, y=3)
+    assert (other.x, other.y, other.made) == (1, 3, [])
+    assert "__dataclass_fields__" in vars(Late) and not isinstance(vars(Late)["__dataclass_fields__"], dict)
+    with pytest.raises(ValueError, match="made"):
+        changed(one, made=[])
+    with pytest.raises(TypeError):
+        changed(one, z=1)  # type: ignore[call-arg]
+    assert list(fields_given(Late)) == ["x", "y", "made"]

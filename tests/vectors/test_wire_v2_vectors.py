@@ -10,12 +10,12 @@ import pytest
 
 from btcnode.networks.parameters import params_for
 from btcnode.wire import ellswift
+from btcnode.wire.framing import TransportError
 from btcnode.wire.v2_cipher import (
     LENGTH_SIZE,
     FSChaCha20,
     FSChaCha20Poly1305,
     PacketCipher,
-    TransportError,
     derive_keys,
     hkdf_expand,
     hkdf_extract,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
 from btcnode.networks.parameters import (
@@ -15,15 +14,18 @@ from btcnode.networks.parameters import (
     params_for,
 )
 from btcnode.primitives.hashes import BlockHash
-from btcnode.record import record
+from btcnode.record import record, replace
 from btcnode.settings.addresses import parse_target
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import INT32_MAX, INT64_MAX, Hex, HexNumber, Number, Parsed, Several, Share
 
+if TYPE_CHECKING:
+    from fractions import Fraction
+
 TEST_OPTIONS = ("addrman", "reindex_after_failure_noninteractive_yes", "bip94")
 """What ``-test`` takes: a predictable address book, a reindex when the databases are damaged, BIP94 on regtest."""
 
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_INTEGER = r"-?[0-9]{1,19}"
 
 
 def parse_activation_height(flag: str, text: str) -> tuple[str, int]:
@@ -57,7 +59,7 @@ def parse_version_bits(flag: str, text: str) -> tuple[str, VersionBits]:
 
 def _integer(text: str, bits: int) -> int | None:
     """A decimal integer of ``bits`` bits with sign; None for anything else."""
-    if not _INTEGER.fullmatch(text):
+    if not re.fullmatch(_INTEGER, text):
         return None
     value = int(text)
     return value if -(1 << bits - 1) <= value < 1 << bits - 1 else None
@@ -92,7 +94,7 @@ class ChainSettings:
         negatable=False,
         only_on="signet",
     )
-    shadow_validation: Fraction = option(
+    shadow_validation: Fraction | int = option(
         "shadow-validation",
         "Verify scripts with libbitcoinkernel as well: 1 for all blocks, 1/100 for one in a hundred, 0 for none.",
         Share(),

@@ -35,7 +35,7 @@ from btcnode.settings.kinds import (
 from btcnode.settings.permissions import AccessRules, WhiteBind, WhiteRange, parse_whitebind, parse_whitelist
 
 MAX_USER_AGENT_LENGTH = 256  # of a version message
-_UA_COMMENT = re.compile(r"[A-Za-z0-9 .,;_/?@\-]*")
+_UA_COMMENT = r"[A-Za-z0-9 .,;_/?@\-]*"
 
 
 class Embedded(Enum):
@@ -54,7 +54,7 @@ def user_agent(comments: tuple[str, ...]) -> str:
 
 
 def _comment(flag: str, text: str) -> str:
-    if not _UA_COMMENT.fullmatch(text) or "/" in text:
+    if not re.fullmatch(_UA_COMMENT, text) or "/" in text:
         raise ConfigError(f"User Agent comment ({text}) contains unsafe characters.")
     return text
 

@@ -17,8 +17,8 @@ MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 160  # the interpreter, a worker, the smallest caches and one block on its way, without coins
 MIN_PRUNE_MIB = 550
 MAX_CHECK_LEVEL = 4
-_HASH = re.compile("[0-9a-fA-F]{64}")
-_HEIGHT = re.compile("[0-9]{1,9}")
+_HASH = "[0-9a-fA-F]{64}"
+_HEIGHT = "[0-9]{1,9}"
 PRUNE_MANUALLY = 1  # the value of -prune that stands for pruning by RPC alone
 
 
@@ -73,12 +73,12 @@ class UtxoSetChoice:
 def parse_utxo_set(flag: str, text: str) -> UtxoSetChoice:
     """``height|hash[:root]``; raises ConfigError."""
     place, colon, root = text.partition(":")
-    if colon and not _HASH.fullmatch(root):
+    if colon and not re.fullmatch(_HASH, root):
         raise ConfigError(f"-{flag}: the root of a UTXO set has 64 hex digits, not '{root}'.")
     known = bytes.fromhex(root)[::-1] if colon else None
-    if _HASH.fullmatch(place):
+    if re.fullmatch(_HASH, place):
         return UtxoSetChoice(None, bytes.fromhex(place)[::-1], known)
-    if not _HEIGHT.fullmatch(place):
+    if not re.fullmatch(_HEIGHT, place):
         raise ConfigError(f"-{flag} wants the height or the hash of a block, not '{place}'.")
     return UtxoSetChoice(int(place), None, known)
 

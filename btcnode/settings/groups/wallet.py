@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from btcnode.errors import ConfigError
 from btcnode.primitives.amounts import AmountError, format_amount, format_money, parse_money
+from btcnode.record import record
 from btcnode.settings.declaration import option, switch
 from btcnode.settings.kinds import Choice, Feerate, Number, Parsed, Several, Text
 
@@ -37,7 +36,7 @@ def _parse_extra_fee(flag: str, text: str) -> int:
         raise ConfigError(f"Invalid amount for -{flag}=<amount>: '{text}'") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class WalletSettings:
     """Feerates are satoshi per 1,000 virtual bytes, fees satoshi.
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -592,3 +594,24 @@ def test_a_relative_directory_is_warned_of(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert any("Relative datadir option 'data'" in text for _, text in load(Path("data"), "-regtest")[1].lines)
     assert not any("Relative datadir" in text for _, text in load(tmp_path / "data", "-regtest")[1].lines)
+
+
+def test_what_a_start_loads(tmp_path: Path) -> None:
+    """Until the node is ready: most of the time that a start takes goes into loading modules."""
+    code = (
+        "import os, signal, sys\nfrom btcnode.cli import daemon, run_hooks\n"
+        "def started(self, node):\n"
+        "    print(*sys.modules)\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "run_hooks.RunHooks.started = started\n"
+        f"sys.exit(daemon.run(['-regtest', '-datadir={tmp_path}', '-listen=0', '-dnsseed=0', '-printtoconsole=0',"
+        " '-rpcport=0']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    late = {"cryptography", "ctypes.util", "datetime", "decimal", "email", "fractions", "http", "httptools", "lzma",
+            "pickle", "rich", "shutil", "sqlite3", "tempfile", "typer", "zmq", "btcnode.chain.shadow",
+            "btcnode.descriptors.descriptor", "btcnode.net.nat", "btcnode.rpc.rest", "btcnode.rpc.methods.net",
+            "btcnode.wallet.wallet", "btcnode.wire.v2_transport"}  # fmt: skip
+    assert "btcnode.rpc.methods.blocks" in loaded
+    assert late & loaded == set()
+    assert len([name for name in loaded if name.startswith("btcnode")]) <= 485

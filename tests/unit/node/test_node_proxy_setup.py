@@ -97,7 +97,7 @@ def test_interfaces_are_told_of_when_listening_at_all_of_them(monkeypatch: pytes
     def interfaces(port: int) -> list[NetAddress]:
         return [NetAddress.from_host("1.1.1.1", port), NetAddress.from_host("fc00::1", port)]
 
-    monkeypatch.setattr(proxy_setup, "interface_addresses", interfaces)
+    monkeypatch.setattr("btcnode.net.interfaces.interface_addresses", interfaces)
 
     def told(**options: Any) -> list[str]:
         settings = settings_of(**options)

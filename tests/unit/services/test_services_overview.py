@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -237,7 +237,7 @@ def test_a_disk_that_cannot_be_asked_ends_nothing_here(running: Running, monkeyp
     def gone(path: Path) -> NoReturn:
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(shutil, "disk_usage", gone)
+    monkeypatch.setattr(os, "statvfs", gone)
     running.do(recent.note_state())
     assert recent.disk.free == free and len(recent.fees) == looks + 1
 

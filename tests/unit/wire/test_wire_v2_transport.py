@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from btcnode.wire import ellswift
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
-from btcnode.wire.framing import FrameError, OversizedFrameError, WrongMagicError, encode_frame
+from btcnode.wire.framing import FrameError, OversizedFrameError, TransportError, WrongMagicError, encode_frame
 from btcnode.wire.registry import BY_COMMAND, PAYLOAD_LIMITS
 from btcnode.wire.transport import TransportKind
 from btcnode.wire.v2_cipher import (
@@ -19,7 +19,6 @@ from btcnode.wire.v2_cipher import (
     REKEY_INTERVAL,
     TERMINATOR_SIZE,
     PacketCipher,
-    TransportError,
     derive_keys,
 )
 from btcnode.wire.v2_messages import SHORT_IDS, message_prefix, split_contents
