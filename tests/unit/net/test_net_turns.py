@@ -213,6 +213,26 @@ def test_who_brings_little_goes_before_who_brings_much() -> None:
     assert loop.order[50] == 999
 
 
+@pytest.mark.parametrize(("strangers", "most"), [(20, 0.03), (110, 0.05)])
+def test_a_round_of_many_with_much_to_do_is_short(strangers: int, most: float) -> None:
+    """Who asks for a little again and again is ahead of a hundred who come anew, and waits until each has as much."""
+    loop = Loop()
+    for number in range(strangers):
+        loop.turns.add(loop.peer(number, 0.00002, 10**6))
+    honest = loop.peer(999, 0.0003, 1)
+    waits = []
+    for _ in range(20):
+        honest.work = loop.peer(999, 0.0003, 1).work
+        loop.turns.add(honest)
+        begun, asked = loop.now, loop.spent[999]
+        while loop.spent[999] == asked:
+            loop.slice()
+        waits.append(loop.now - begun)
+    assert max(waits) < most
+    shares = [loop.spent[number] for number in range(strangers)]
+    assert max(shares) - min(shares) < 0.0015, "and all have the same"
+
+
 def test_rest_is_not_saved_up() -> None:
     """Who was silent for long has no claim on all the time that others had meanwhile."""
     loop = Loop()
