@@ -66,6 +66,11 @@ def _rest_block(world: World, _: int) -> Source:
     return for_ever(f"GET /rest/block/{name}.bin HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 1500)
 
 
+def _rest_block_once(world: World, _: int) -> Source:
+    name = to_display(header_hash(world.fat[:HEADER_SIZE]))
+    return once(f"GET /rest/block/{name}.bin HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+
 def _rest_block_json(world: World, _: int) -> Source:
     name = to_display(header_hash(world.busy[:HEADER_SIZE]))
     return for_ever(f"GET /rest/block/{name}.json HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 100)
@@ -155,6 +160,10 @@ def _pipelined(path: str) -> Source:
     return for_ever(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 200)
 
 
+def _watches(*_: object) -> Source:
+    return once(b"GET /dashboard/feed HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic " + LOGIN + b"\r\n\r\n")
+
+
 def _odd_wallets(world: World, _: int) -> Source:
     """Calls to wallets of names that no wallet has: long ones, paths, bytes that are no text."""
     names = [b"%2e%2e/%2e%2e/etc", b"x" * 4_000, b"%ff%fe", b"%00", b"a%2fb", b"", b"%25" * 500]
@@ -191,6 +200,7 @@ HTTP = (
     Kind("paths that are none pipelined", lambda *_: _pipelined("/x"), door=Door.RPC),
     Kind("metrics pipelined", lambda *_: _pipelined("/metrics"), door=Door.METRICS, both=False),
     Kind("REST, a 4 MB block pipelined, never read", _rest_block, door=Door.RPC, reading=Reading.NONE),
+    Kind("REST, a 4 MB block, read slowly", _rest_block_once, door=Door.RPC, reading=Reading.SLOW),
     Kind("REST, a busy block as JSON pipelined", _rest_block_json, door=Door.RPC),
     Kind("REST, the mempool pipelined, never read", _rest_mempool, door=Door.RPC, reading=Reading.NONE, pool=True),
     Kind("REST, 2,000 headers as JSON pipelined", _rest_headers, door=Door.RPC),
@@ -216,14 +226,10 @@ HTTP = (
         pool=True,
     ),
     Kind(
-        "dashboard, 200 viewers that never read",
-        lambda *_: once(
-            b"GET /dashboard/feed HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic " + LOGIN + b"\r\n\r\n"
-        ),
-        door=Door.RPC,
-        fixed=200,
-        reading=Reading.NONE,
-        both=False,
+        "dashboard, 200 viewers that never read", _watches, door=Door.RPC, fixed=200, reading=Reading.NONE, both=False
+    ),
+    Kind(
+        "dashboard, 200 viewers that read slowly", _watches, door=Door.RPC, fixed=200, reading=Reading.SLOW, both=False
     ),
     Kind("RPC, 16 look for a million addresses", _many_addresses, door=Door.RPC, fixed=16),
     Kind(
