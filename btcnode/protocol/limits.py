@@ -120,6 +120,7 @@ UTXO_LOOK_INTERVAL = 1.0
 UTXO_VOICES = 2  # peers that have to tell the same hashes where their root is not known
 MAX_UTXO_LIARS = 1000  # addresses: 1,000 x 150 B
 MAX_UTXO_SET_QUEUE = 4  # requests of one peer that wait
+MAX_UTXO_SET_MISSES = 64  # requests of one peer for sets that are not here: no answer slows it down
 
 # -- inventory and serving ---------------------------------------------------------------------------------------
 

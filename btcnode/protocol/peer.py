@@ -150,13 +150,17 @@ R = TypeVar("R", bound=BlockRequest)
 
 
 class ReadQueue(Generic[R]):
-    """Requests of one kind. ``reading`` is the header index of the block of the first one, while it is read for."""
+    """Requests of one kind. ``reading`` is the header index of the block of the first one, while it is read for.
 
-    __slots__ = ("reading", "waiting")
+    ``missed`` counts those for what was not here.
+    """
+
+    __slots__ = ("missed", "reading", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[R] = deque()
         self.reading = NONE
+        self.missed = 0
 
 
 @struct

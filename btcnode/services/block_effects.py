@@ -210,8 +210,12 @@ class BlockEffects:
         _spawn(self._reads, self._find_utreexo(effect))
 
     def _read_utxo_set(self, effect: ReadUtxoSet) -> None:
-        """Read a part of a UTXO set; answered by ``UtxoSetRead``."""
-        _spawn(self._reads, self._find_utxo_set(effect))
+        """Read a part of a UTXO set; answered by ``UtxoSetRead``, at once where nothing is here to be read."""
+        shares = self._utxo_shares
+        if shares is None or not shares.has(effect.request.block_hash):
+            self._reactor.feed(events.UtxoSetRead(effect.peer_id, effect.index, None))
+            return
+        _spawn(self._reads, self._find_utxo_set(effect, shares))
 
     def _take_spent(self, effect: TakeSpent) -> None:
         """A peer told them; only a sync with hints asks for that."""
@@ -335,17 +339,15 @@ class BlockEffects:
             log.warning("cannot read the Utreexo proof of block %s to serve it: %s", self._name(effect.index), error)
         self._reactor.feed(events.UtreexoRead(effect.peer_id, effect.index, payload))
 
-    async def _find_utxo_set(self, effect: ReadUtxoSet) -> None:
-        payload: bytes | None = None
-        shares, request = self._utxo_shares, effect.request
-        if shares is not None:
-            try:
-                async with self._side.turn(effect.peer_id):
-                    if self._is_here(effect.peer_id):
-                        payload = await self._side.run(lambda: _in_one_piece(lambda: shares.answer(request)))
-            except StorageError as error:
-                log.warning("a UTXO set is not served any more: %s", error)
-                shares.withdraw(BlockHash(request.block_hash))
+    async def _find_utxo_set(self, effect: ReadUtxoSet, shares: UtxoShares) -> None:
+        payload, request = None, effect.request
+        try:
+            async with self._side.turn(effect.peer_id):
+                if self._is_here(effect.peer_id):
+                    payload = await self._side.run(lambda: _in_one_piece(lambda: shares.answer(request)))
+        except StorageError as error:
+            log.warning("a UTXO set is not served any more: %s", error)
+            shares.withdraw(BlockHash(request.block_hash))
         self._reactor.feed(events.UtxoSetRead(effect.peer_id, effect.index, payload))
 
     # -- events --------------------------------------------------------------------------------------------------

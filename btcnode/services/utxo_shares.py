@@ -141,6 +141,10 @@ class UtxoShares:
         if self._chain.stopping():
             raise StorageError("Shutting down")
 
+    def has(self, block_hash: bytes) -> bool:
+        """Whether the set after a block is shared."""
+        return block_hash in self._sets
+
     def answer(self, request: GetUtxoTree | GetUtxoSet) -> bytes | None:
         """The payload of the answer, None for what is not here; on any thread. Raises StorageError."""
         shared = self._sets.get(BlockHash(request.block_hash))

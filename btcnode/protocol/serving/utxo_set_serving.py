@@ -1,14 +1,15 @@
 """Serving UTXO sets in chunks (``getutxotree``, ``getutxoset``; docs/utxo-sets.md) to nodes that start from one.
 
 What a request costs is a chunk, which is read and hashed beside the loop: nothing goes out that is not as it was when
-the set was taken up. What is not here is not answered, as the draft wants it.
+the set was taken up. What is not here is not answered, as the draft wants it; who asks for that again and again is
+disconnected, as nothing else would slow it down.
 """
 
 from __future__ import annotations
 
 from btcnode.protocol.effects import ReadUtxoSet
 from btcnode.protocol.events import UtxoSetRead
-from btcnode.protocol.limits import MAX_UTXO_SET_QUEUE
+from btcnode.protocol.limits import MAX_UTXO_SET_MISSES, MAX_UTXO_SET_QUEUE
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import PAUSE_UTXO_SETS, Peer, ReadQueue
 from btcnode.protocol.serving.read_serving import ReadServing
@@ -51,6 +52,13 @@ class UtxoSetServing(ReadServing[GetUtxoTree | GetUtxoSet]):
     def answer(self, request: GetUtxoTree | GetUtxoSet, read: bytes) -> tuple[str, bytes]:
         """What was read, as it is."""
         return UtxoTree.command if isinstance(request, GetUtxoTree) else UtxoSetChunk.command, read
+
+    def _done(self, peer: Peer, found: bytes | None) -> None:
+        queue = self.queue(peer)
+        queue.missed += found is None
+        super()._done(peer, found)
+        if queue.missed > MAX_UTXO_SET_MISSES:
+            self._ctx.punish(peer, self.unsupported, f"{queue.missed} of what is not here")
 
     def missing(self, request: GetUtxoTree | GetUtxoSet) -> None:
         """Nobody is told so: who asks tries another peer."""

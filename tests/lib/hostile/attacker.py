@@ -8,11 +8,11 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError
-from btcnode.wire.messages import Verack, Version
+from btcnode.wire.messages import Feature, Verack, Version
 from btcnode.wire.registry import encode_message
 from btcnode.wire.v2_transport import V2Transport
 from tests.lib.hostile.kinds import LOGIN, Door, Kind, Reading, Source
@@ -41,11 +41,11 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
 
 
-def greeting() -> bytes:
-    """version and verack: nodes take the second without having answered the first."""
+def greeting(features: Sequence[bytes] = ()) -> bytes:
+    """version, features, verack: nodes take the others without having answered the first."""
     nonce = int.from_bytes(os.urandom(8), "little")
     version = Version(services=9, time=int(time.time()), nonce=nonce, user_agent=b"/hostile/")
-    return encode_message(PARAMS.magic, version) + encode_message(PARAMS.magic, Verack())
+    return b"".join(encode_message(PARAMS.magic, message) for message in (version, *map(Feature, features), Verack()))
 
 
 def split_frames(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -88,7 +88,7 @@ class Line:
             self.waiting = memoryview(self.wire.take_output())
         else:
             self.greeted = True
-            self.waiting = memoryview(greeting() if kind.greet and kind.door is Door.P2P else b"")
+            self.waiting = memoryview(greeting(kind.features) if kind.greet and kind.door is Door.P2P else b"")
         self.army.tally.connected += 1
         self.interest = 0
         self.watch()
@@ -143,7 +143,8 @@ class Line:
         wire.feed(data)
         out = wire.take_output()
         if wire.can_send:
-            out += b"".join([wire.encode(command, payload) for command, payload in split_frames(greeting())])
+            frames = split_frames(greeting(self.army.kind.features))
+            out += b"".join([wire.encode(command, payload) for command, payload in frames])
             self.greeted = True
         self.waiting = memoryview(bytes(self.waiting) + out)
 

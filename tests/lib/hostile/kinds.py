@@ -41,6 +41,7 @@ class Kind:
     ``fixed``: so many connections whatever is asked for. ``pause``: seconds between two frames. ``both``: bitcoind
     knows it too. ``pool``: the mempool is full. ``greet``: shakes hands first. ``v2``: over the encrypted transport.
     ``churn``: closes and comes back after each frame. ``few``: has been seen to do more harm with few connections.
+    ``features``: names that it tells in the handshake (BIP434).
     """
 
     name: str
@@ -55,6 +56,7 @@ class Kind:
     v2: bool = False
     churn: bool = False
     few: bool = False
+    features: tuple[bytes, ...] = ()
 
 
 LOGIN = b"@LOGIN@"  # in frames for the RPC port: the user's, in base64

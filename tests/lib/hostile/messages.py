@@ -7,12 +7,14 @@ from itertools import chain, count, repeat
 from random import Random
 
 from btcnode.primitives.block import parse_block
+from btcnode.primitives.chunk_tree import CHUNK_SIZE, MAX_CHUNKS
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.header import HEADER_SIZE, HEADER_STRUCT, header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.testing.blocks import BlockTemplate, grind
 from btcnode.wire.constants import (
+    FEATURE_UTXO_SETS,
     MAX_BLOCK_INPUTS,
     MAX_UTREEXO_HASHES,
     MSG_BLOCK,
@@ -42,6 +44,8 @@ from btcnode.wire.messages import (
     GetHeaders,
     GetUtreexoProof,
     GetUtreexoRoot,
+    GetUtxoSet,
+    GetUtxoTree,
     GetXBlockTx,
     GetXThin,
     Headers,
@@ -55,6 +59,9 @@ from btcnode.wire.messages import (
     Pong,
     SendCmpct,
     SendTxRcncl,
+    UtreexoProof,
+    UtxoSetChunk,
+    UtxoTree,
     Version,
     XBlockTx,
     XThinBlock,
@@ -85,6 +92,7 @@ from tests.lib.hostile.world import (
 ORPHAN_INPUTS = 2_400
 WITNESS_ELEMENTS = 190_000
 MAX_TXS = 65_535
+SETS = (FEATURE_UTXO_SETS,)
 TINY_TX = Tx(2, [os.urandom(36)], [b""], [0], [make_txout(0, b"")]).raw  # 60 bytes, as small as they come
 EMPTY_FILTER = FilterLoad(bytes(36_000), 50, 0, 0)
 PUSHED = tuple(bytes([first]) for first in PUSHED_BYTES)  # what heavy transactions of the mempool push
@@ -260,7 +268,23 @@ def _ask_one_part(world: World, _: int) -> Source:
     return in_bulk(wire(GetBlockTxn(_hash_of(world.busy), (9_000,))))
 
 
+def _utxo_chunk(world: World, _: int) -> Source:
+    return for_ever(wire(UtxoSetChunk(world.tip, 0, bytes(CHUNK_SIZE))))
+
+
+def _utxo_tree(world: World, _: int) -> Source:
+    """The hashes of a set that is as large as one may be."""
+    return for_ever(wire(UtxoTree(world.tip, 2, MAX_CHUNKS * CHUNK_SIZE, bytes(32 * MAX_CHUNKS))))
+
+
+def _proof_unasked(world: World, _: int) -> Source:
+    return for_ever(wire(UtreexoProof(world.tip, bytes(3_999_900))))
+
+
 BLOCKS = (
+    Kind("uproof of 4 MB, unasked", _proof_unasked, both=False),
+    Kind("utxoset of 3.9 MB, unasked", _utxo_chunk, both=False, features=SETS),
+    Kind("utxotree of the largest set, unasked", _utxo_tree, both=False, features=SETS),
     Kind("cmpctblock on an unknown block", _small_compact),
     Kind("blocks without transactions", _empty_blocks),
     Kind("getblocktxn, one of a busy block", _ask_one_part),
@@ -732,7 +756,18 @@ def _get_proof_parts(world: World, _: int) -> Source:
     return for_ever(wire(request))
 
 
+def _get_chunks(world: World, _: int) -> Source:
+    """Of a block that is known, of whose set nothing is here."""
+    return in_bulk(wire(GetUtxoSet(_hash_of(world.busy), 0)))
+
+
 REQUESTS = (
+    Kind("getutxoset, no such set", _get_chunks, both=False, features=SETS),
+    Kind(
+        "getutxotree, no such set", lambda world, _: in_bulk(wire(GetUtxoTree(_hash_of(world.busy)))), both=False,
+        features=SETS,
+    ),
+    Kind("getutxoset without the feature", _get_chunks, both=False),
     Kind("getuproof of a busy block", _get_proof, both=False, few=True),
     Kind("getuproof of a busy block, never read", _get_proof, both=False, reading=Reading.NONE),
     Kind("getuproof of a busy block, largest bitmaps", _get_proof_parts, both=False),

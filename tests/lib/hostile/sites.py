@@ -124,7 +124,8 @@ class OurNode(Node):
 
     def __init__(self, directory: Path, *options: str) -> None:
         super().__init__()
-        serves = [f"--{name}" for name in (*SERVES, "xthin", "peerblockinputs", "utreexoindex", "peerutreexoproofs")]
+        own = ("xthin", "peerblockinputs", "utreexoindex", "peerutreexoproofs", "peerutxosets")
+        serves = [f"--{name}" for name in (*SERVES, *own)]
         self.process = NodeProcess(
             directory, "regtest", *serves, "--metrics-port", str(self.metrics_port), "--connect", "0", *options
         )

@@ -13,7 +13,7 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.services.block_effects import BlockEffects
 from btcnode.wire.bloom_filter import BloomFilter
-from btcnode.wire.messages import GetXThin
+from btcnode.wire.messages import GetUtxoTree, GetXThin
 
 GENESIS = params_for("regtest").genesis_block
 PEER = 7
@@ -48,3 +48,21 @@ def test_nothing_is_made_for_who_has_gone(
     made = {ev.BlockMatched: "found", ev.BlockRead: "raw", ev.ThinMade: "made"}[type(answer)]
     assert (getattr(answer, made) is not None) is here
     assert reads == here
+
+
+def test_no_task_begins_for_a_set_that_is_not_shared(tmp_path: Path) -> None:
+    """A request for nothing costs an answer of nothing: no turn beside the loop, no thread."""
+
+    async def run() -> tuple[list[ev.Event], int]:
+        reactor, shares = MagicMock(), MagicMock()
+        shares.has.return_value = False
+        effects = BlockEffects(
+            reactor, MagicMock(), MagicMock(), MagicMock(), None, MagicMock(), tmp_path, utxo_shares=shares
+        )
+        effect = fx.ReadUtxoSet(PEER, 5, GetUtxoTree(bytes(32)))
+        reactor.execute_with.call_args[0][0][type(effect)](effect)
+        fed, tasks = [call.args[0] for call in reactor.feed.call_args_list], len(asyncio.all_tasks())
+        await effects.close()
+        return fed, tasks
+
+    assert asyncio.run(run()) == ([ev.UtxoSetRead(PEER, 5, None)], 1)

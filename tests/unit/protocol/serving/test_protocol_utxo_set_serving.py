@@ -9,7 +9,7 @@ from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
-from btcnode.protocol.limits import MAX_UTXO_SET_QUEUE
+from btcnode.protocol.limits import MAX_UTXO_SET_MISSES, MAX_UTXO_SET_QUEUE
 from btcnode.settings.permissions import Permission
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.messages import Feature, GetUtxoSet, GetUtxoTree, UtxoSetChunk, UtxoTree, Verack, Version
@@ -57,6 +57,19 @@ def test_what_is_not_here_is_not_answered(bench: Bench, blocks: list[bytes]) -> 
     bench.receive(peer, GetUtxoTree(header_hash(blocks[4][:80])))
     bench.step(ev.UtxoSetRead(peer, bench.chain.active.at(5), None))
     assert not bench.all(fx.Send) and not bench.all(fx.SendRaw) and not bench.disconnected(peer)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_who_asks_for_what_is_not_here_without_end_is_disconnected(
+    bench: Bench, blocks: list[bytes], *, known: bool
+) -> None:
+    peer, name = speaker(bench), header_hash(blocks[4][:80]) if known else b"?" * 32
+    for n in range(MAX_UTXO_SET_MISSES + 1):
+        assert not bench.disconnected(peer)
+        bench.receive(peer, GetUtxoSet(name, n))
+        if known:
+            bench.step(ev.UtxoSetRead(peer, bench.chain.active.at(5), None))
+    assert bench.disconnected(peer)
 
 
 @pytest.mark.parametrize("speaks", [True, False])
