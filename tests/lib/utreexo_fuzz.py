@@ -8,7 +8,7 @@ from random import Random
 from btcnode.errors import DecodeError, ProofError
 from btcnode.utreexo.forest import Forest
 from btcnode.utreexo.hashing import EMPTY, parent_hash
-from btcnode.utreexo.proof import Proof
+from btcnode.utreexo.proof import MAX_TARGETS, Proof
 from btcnode.utreexo.stump import Stump
 
 
@@ -66,6 +66,12 @@ class ForestLab:
         self.history.append((before, gone, first))
         self.seen.update(deleted=len(gone), added=added, empty=self.stump.roots.count(None))
         self.check()
+
+    def clear(self) -> None:
+        """Delete all leaves, in as many blocks as that takes: nothing but empty roots is left."""
+        while self.alive:
+            self.block(MAX_TARGETS, 0)
+        assert not any(self.stump.roots)
 
     def undo(self) -> None:
         """Take the last block back."""
@@ -163,7 +169,7 @@ def fuzz(operations: int, seed: int, sizes: tuple[int, ...] = (0, 1, 3, 20, 200,
         size = lab.random.choice(sizes)
         lab.block(lab.random.randrange(size + 1), lab.random.randrange(size + 1) * (2 if growing else 1))
         if lab.random.random() < 0.01:
-            lab.block(len(lab.alive), 0)  # all of them: nothing but empty roots
+            lab.clear()
         if lab.random.random() < 0.3:
             for _ in range(lab.random.randrange(6)):
                 lab.undo()

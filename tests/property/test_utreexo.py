@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from btcnode.errors import ProofError
 from btcnode.utreexo.forest import Forest
 from btcnode.utreexo.hashing import EMPTY
-from btcnode.utreexo.proof import Proof
+from btcnode.utreexo.proof import MAX_TARGETS, Proof
 from btcnode.utreexo.stump import Stump
 from tests.lib.utreexo_fuzz import ForestLab, fuzz, naive_roots
 
@@ -51,6 +51,13 @@ def test_any_proof_is_refused_or_reads_as_it_was_written(
     if targets or hashes:
         with pytest.raises(ProofError):
             stump.verify([b"\xff" * 32] * len(targets), proof)
+
+
+def test_more_leaves_than_one_block_can_delete_go_in_several() -> None:
+    lab = ForestLab(1)
+    lab.block(0, MAX_TARGETS + 100)
+    lab.clear()
+    assert lab.seen["deleted"] == MAX_TARGETS + 100 and not lab.alive
 
 
 def test_a_short_run_of_the_fuzzer() -> None:
