@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from btcnode.chain import chainstate, proven_coins
 from btcnode.embed.node import Node
 from btcnode.rpc.errors import RpcError
 from btcnode.storage import coin_merge, coin_process, coin_runs
 from btcnode.storage.layout import COINS_DIR, DATABASE_FILE
+from btcnode.storage.proof_files import ProofFiles
 from tests.lib.crashes.world import SET_HEIGHT, TIP, World
 from tests.lib.older_layout import WITH_SUMS, WITHOUT_CHECKSUMS, go_back
 
@@ -102,13 +104,19 @@ async def facts_of(node: Node, situation: Situation, directory: Path) -> Facts:
     """Everything that must be as on a node that was never disturbed."""
     rpc = node.rpc
     await until(lambda: indexes_synced(node))
-    facts: Facts = {"set": await rpc.gettxoutsetinfo("hash_serialized_3", use_index=False)}
-    facts["set"].pop("disk_size")
+    facts: Facts = {}
+    compact = "utreexo_csn" in situation.options
+    if not compact:
+        facts["set"] = await rpc.gettxoutsetinfo("hash_serialized_3", use_index=False)
+        facts["set"].pop("disk_size")
     facts["info"] = {name: (await rpc.getblockchaininfo())[name] for name in ("bestblockhash", "blocks", "chainwork")}
     if situation.side_branches:
         facts["tips"] = sorted(json.dumps(tip, default=str) for tip in await rpc.getchaintips())
     height, indexes = await rpc.getblockcount(), await rpc.getindexinfo()
     hashes = [await rpc.getblockhash(at) for at in range(height + 1)]
+    if compact:
+        facts["roots"] = [await rpc.getutreexoroots(one) for one in hashes[1:]]
+        facts["headers"] = [await rpc.getblockheader(one, False) for one in hashes]
     rows: dict[str, list[Any]] = {name: [] for name in indexes}
     if "basic block filter index" in indexes:
         rows["basic block filter index"] = [await rpc.getblockfilter(one) for one in hashes]
@@ -304,6 +312,35 @@ async def indexed_chain(node: Node, world: World) -> None:
     await until(lambda: indexes_synced(node))
 
 
+async def prove(node: Node, world: World) -> None:
+    """Put the proofs of all blocks where those lie that peers have told."""
+    files = node.parts.chain.driver.chainstate.proven._proofs  # type: ignore[union-attr]
+    assert isinstance(files, ProofFiles)
+    for block_hash, (height, proof) in world.proofs.items():
+        await asyncio.to_thread(files.put, block_hash, height, proof)
+
+
+async def go_on_proven(node: Node, world: World) -> None:
+    await prove(node, world)
+    await go_on(node, world)
+
+
+async def reorganise_proven(node: Node, world: World) -> None:
+    await prove(node, world)
+    await submit(node, world.branch)
+
+
+async def both_proven(node: Node, world: World) -> None:
+    await prove(node, world)
+    await both_branches(node, world)
+
+
+def write_often() -> None:
+    """Roots and headers go to the disk more often, and few of a header are let go of together."""
+    vars(proven_coins)["FLUSH_BLOCKS"] = 30
+    vars(chainstate)["HEADERS_PER_FLUSH"] = 25
+
+
 async def nothing_more(node: Node, world: World) -> None:
     """The start alone does it."""
 
@@ -312,6 +349,7 @@ PRUNES = {"fastprune": True, "prune": 1}
 REBUILD = {"reindex_chainstate": True}
 ALL_INDEXES = {"txindex": True, "txospenderindex": True, "coinstatsindex": True, "blockfilterindex": True}
 FOREST = {"utreexoindex": True}
+COMPACT = {"utreexo_csn": True}
 
 SITUATIONS = {
     situation.name: situation
@@ -329,6 +367,8 @@ SITUATIONS = {
         Situation("forest-later", whole_chain, build_indexes, build_indexes, more=FOREST, stays=True),
         Situation("forest-back", indexed_chain, reorganise, both_branches, FOREST),
         Situation("mend-forest", indexed_chain, build_indexes, build_indexes, FOREST, spoil=spoil_indexes),
+        Situation("compact", nothing, go_on_proven, go_on_proven, COMPACT, tune=write_often),
+        Situation("compact-back", go_on_proven, reorganise_proven, both_proven, COMPACT, tune=write_often),
         Situation("reindex", whole_chain, go_on, go_on, more={"reindex": True}),
         Situation("reindex-chainstate", whole_chain, go_on, go_on, more=REBUILD),
         Situation("load-set", nothing, load_set, load_missing),

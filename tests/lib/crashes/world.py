@@ -13,10 +13,12 @@ from btcnode.chain.store import ChainStore
 from btcnode.networks import assumeutxo
 from btcnode.networks.assumeutxo import AssumeUtxo
 from btcnode.networks.parameters import params_for
+from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.coins import all_coins
+from tests.lib.utreexo_bridge import MemoryBridge
 
 PARAMS = params_for("regtest")
 NOW = 2_000_000_000  # later than every block
@@ -28,12 +30,16 @@ LONG = 560
 
 @dataclass(frozen=True)
 class World:
-    """``chain`` with a longer ``branch`` beside its last blocks, and a ``long`` chain whose files can be pruned."""
+    """``chain`` with a longer ``branch`` beside its last blocks, and a ``long`` chain whose files can be pruned.
+
+    ``proofs`` of what the blocks of the first two spend are by block hash, with the block's height.
+    """
 
     chain: list[bytes]
     branch: list[bytes]
     long: list[bytes]
     utxo_file: Path
+    proofs: dict[BlockHash, tuple[int, bytes]]
 
 
 def make_world(directory: Path) -> World:
@@ -48,7 +54,24 @@ def make_world(directory: Path) -> World:
     long = ChainGenerator(PARAMS, seed=3)
     blocks = [*long.spread(1500)]
     blocks += [long.busy(5) for _ in range(LONG - len(blocks))]
-    return World(chain, branch, blocks, make_set(directory, chain, SET_HEIGHT))
+    return World(chain, branch, blocks, make_set(directory, chain, SET_HEIGHT), proofs_of(chain, branch))
+
+
+def proofs_of(chain: Sequence[bytes], branch: Sequence[bytes]) -> dict[BlockHash, tuple[int, bytes]]:
+    """What a bridge tells of a chain, and of a branch that leaves it at FORK."""
+    bridge, proofs = MemoryBridge(), dict[BlockHash, tuple[int, bytes]]()
+
+    def take(raw: bytes) -> None:
+        proofs[header_hash(raw[:HEADER_SIZE])] = bridge.height + 1, bridge.prove(raw)
+        bridge.adopt(raw)
+
+    for raw in chain:
+        take(raw)
+    for _ in range(len(chain) - FORK):
+        bridge.back()
+    for raw in branch:
+        take(raw)
+    return proofs
 
 
 def make_set(directory: Path, chain: Sequence[bytes], height: int) -> Path:
