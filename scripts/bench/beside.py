@@ -304,6 +304,8 @@ def main() -> None:
         put_into(options.page, max(map(read, options.results), key=lambda record: record["date"]))
     if options.results or options.plot:
         return
+    if options.page and not {BEGIN, END} <= set(options.page.read_text().splitlines()):
+        parser.error(f"{options.page} has no place for the table")  # before all that is measured
     if options.bitcoind is None:
         parser.error("no bitcoind: name one with --bitcoind or BTCNODE_BITCOIND")
     programs = [[*PYTHON, "btcnode.cli.daemon"], [options.bitcoind]]

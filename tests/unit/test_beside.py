@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.beside import BEGIN, END, Row, put_into, read, record_of, rows_of, table
+from scripts.bench.beside import BEGIN, END, Row, main, put_into, read, record_of, rows_of, table
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE, TIME = ("getblockcount", "/s"), ("start", "s")
@@ -36,6 +36,17 @@ def test_a_page_gets_the_table_between_its_marks(tmp_path: Path) -> None:
     page.write_text(f"{END}{BEGIN}")
     with pytest.raises(ValueError, match="both of"):
         put_into(page, record)
+
+
+def test_a_page_without_room_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n")
+    monkeypatch.setattr("sys.argv", ["beside.py", "--bitcoind", "bitcoind", "--page", str(page)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no place for the table" in capsys.readouterr().err
 
 
 def test_what_is_kept_can_be_read_and_the_page_has_room() -> None:
