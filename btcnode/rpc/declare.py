@@ -139,9 +139,10 @@ class Flag(Enum):
     UNTOLD = "a member that help does not show, as it is there with -deprecatedrpc only"
     JSON_OR_TEXT = "btcnode-cli takes what is no JSON as text"
     MAY_HOLD_EQUALS = "text that may hold an equals sign, as base64 and paths do: no name stands before it"
+    NO_EQUALS = "text of a method with such texts that holds none itself: a name before it may be another argument's"
 
 
-HIDDEN, BY_NAME, NO_NULL, MUST, FIXED, TOLD_OTHERWISE, UNTOLD, JSON_OR_TEXT, MAY_HOLD_EQUALS = Flag
+HIDDEN, BY_NAME, NO_NULL, MUST, FIXED, TOLD_OTHERWISE, UNTOLD, JSON_OR_TEXT, MAY_HOLD_EQUALS, NO_EQUALS = Flag
 
 
 class When:
@@ -315,8 +316,11 @@ def _argument(name: str, hint: Any, default: Any = inspect.Parameter.empty) -> A
         absent=absent,
         otherwise=(otherwise.code, otherwise.message) if otherwise is not None else None,
         told_required=MUST in marks.marks,
-        words="any" if JSON_OR_TEXT in marks.marks else "equals" if MAY_HOLD_EQUALS in marks.marks else "",
+        words=next((words for mark, words in _WORDS.items() if mark in marks.marks), ""),
     )
+
+
+_WORDS = {JSON_OR_TEXT: "any", MAY_HOLD_EQUALS: "equals", NO_EQUALS: "plain"}
 
 
 def _text(mark: Hint | Oneline | Label | None) -> str:

@@ -87,8 +87,8 @@ class Arg:
     other keys. ``no_null``: null is not the same as nothing. A ``late`` number is checked where the handler reads
     it. ``absent``, if any, is what the method receives when nothing was sent, not even null. ``told_required``:
     help says so of what a handler can do without. ``otherwise`` is the error for an item of none of the declared
-    types. ``words`` says what btcnode-cli makes of it: "json", "text", "any" (JSON, else text) or "equals" (text
-    that may hold "=").
+    types. ``words`` says what btcnode-cli makes of it: "json", "text", "any" (JSON, else text), "equals" (text
+    that may hold "=", as may other texts of the method) or "plain" (but not this one).
     """
 
     name: str

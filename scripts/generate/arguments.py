@@ -22,12 +22,12 @@ def _form(arg: Arg, *, equals: bool) -> str:
     if arg.words in ("json", "any"):
         return f"{arg.words}:"
     if arg.kind in TEXT_KINDS:
-        return "text:" if equals else ""
+        return "text:" if equals and arg.words != "plain" else ""
     return "json:"
 
 
 def _entry(method: Method) -> str:
-    equals = any(arg.words == "equals" for arg in method.args)  # then no text of the method is taken for name=value
+    equals = any(arg.words == "equals" for arg in method.args)  # then no text but plain ones is taken for name=value
     words = []
     for arg in method.args:
         parts = [arg, *(arg.inner if arg.by_name else ())]

@@ -8,7 +8,7 @@ from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.protocol.addresses.netgroup import class_name
-from btcnode.rpc.declare import MAY_HOLD_EQUALS, Bits, Hex, Hint, Named, Time, rpc
+from btcnode.rpc.declare import Bits, Hex, Hint, Named, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.room import beside
 from btcnode.services.addresses import BookEntry
@@ -121,9 +121,7 @@ class ExportedMap(TypedDict):
 
 
 @rpc("network", examples=(("asmap.dat",),))
-def exportasmap(
-    node: NodeParts, path: Annotated[str, "The file, relative to the network's directory", MAY_HOLD_EQUALS]
-) -> ExportedMap:
+def exportasmap(node: NodeParts, path: Annotated[str, "The file, relative to the network's directory"]) -> ExportedMap:
     """Write the built-in map of autonomous systems to a file, over one that is there."""
     try:
         written, size, digest = node.addresses.export_asmap(path)

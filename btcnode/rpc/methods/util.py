@@ -21,7 +21,7 @@ from btcnode.primitives.addresses import (
     secret_decode,
 )
 from btcnode.primitives.hashes import hash160
-from btcnode.rpc.declare import MAY_HOLD_EQUALS, Hex, rpc
+from btcnode.rpc.declare import MAY_HOLD_EQUALS, NO_EQUALS, Hex, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.signer import SignerJson, enumerate_signers
 from btcnode.script.scriptparse import witness_program
@@ -125,7 +125,7 @@ def validateaddress(node: NodeParts, address: Annotated[str, "The address"]) -> 
 @rpc("util", examples=(("1D1ZrZNe3JUo7ZycKEYQQiQAWd9y54F4XX", "signature", "my message"),), pure=True)
 def verifymessage(
     node: NodeParts,
-    address: Annotated[str, "The address"],
+    address: Annotated[str, "The address", NO_EQUALS],
     signature: Annotated[str, "The signature in base64", MAY_HOLD_EQUALS],
     message: Annotated[str, "The message", MAY_HOLD_EQUALS],
 ) -> Annotated[bool, "Whether it is"]:
@@ -145,7 +145,9 @@ def verifymessage(
 
 @rpc("util", examples=(("privkey", "my message"),), pure=True)
 def signmessagewithprivkey(
-    node: NodeParts, privkey: Annotated[str, "The private key"], message: Annotated[str, "The message", MAY_HOLD_EQUALS]
+    node: NodeParts,
+    privkey: Annotated[str, "The private key", NO_EQUALS],
+    message: Annotated[str, "The message", MAY_HOLD_EQUALS],
 ) -> Annotated[str, "The signature in base64"]:
     """Sign a message with a private key."""
     try:

@@ -15,7 +15,7 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script, script_for_address
 from btcnode.primitives.hashes import hash160, ripemd160
 from btcnode.primitives.steps import at_once
-from btcnode.rpc.declare import FIXED, MAY_HOLD_EQUALS, Coins, Elided, Hex, Hint, Named, Time, rpc
+from btcnode.rpc.declare import FIXED, MAY_HOLD_EQUALS, NO_EQUALS, Coins, Elided, Hex, Hint, Named, Time, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Whole
 from btcnode.rpc.jsonvalue import amount
@@ -81,7 +81,7 @@ async def getrawchangeaddress(
 @rpc("wallet", examples=(("bc1q09vm5lfy0j5reeulh4x5752q25uqqvz34hufdl", "tabby"),))
 async def setlabel(
     node: NodeParts,
-    address: Annotated[str, "The address"],
+    address: Annotated[str, "The address", NO_EQUALS],
     label: Annotated[str, "Its label", MAY_HOLD_EQUALS],
 ) -> None:
     """Give an address a label."""
@@ -373,7 +373,7 @@ async def listaddressgroupings(
 @rpc("wallet", examples=(("1D1ZrZNe3JUo7ZycKEYQQiQAWd9y54F4XX", "my message"),), notes=NEEDS_PASSPHRASE)
 def signmessage(
     node: NodeParts,
-    address: Annotated[str, "The address, of a key"],
+    address: Annotated[str, "The address, of a key", NO_EQUALS],
     message: Annotated[str, "The message", MAY_HOLD_EQUALS],
 ) -> Annotated[str, Named("signature"), "The signature in base64"]:
     """Sign a message with the key of an address."""

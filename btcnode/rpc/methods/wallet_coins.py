@@ -10,7 +10,20 @@ from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.hashes import ripemd160, to_display
 from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.declare import BY_NAME as BY_NAME
-from btcnode.rpc.declare import NO_NULL, NOTHING, AnyAmount, Bits, Coins, Default, Hex, Hint, Named, Oneline, rpc
+from btcnode.rpc.declare import (
+    MAY_HOLD_EQUALS,
+    NO_NULL,
+    NOTHING,
+    AnyAmount,
+    Bits,
+    Coins,
+    Default,
+    Hex,
+    Hint,
+    Named,
+    Oneline,
+    rpc,
+)
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Checked, Items, Strict, Whole
 from btcnode.rpc.jsonvalue import amount
@@ -74,7 +87,7 @@ async def getreceivedbyaddress(
 @rpc("wallet", examples=(("tabby",), ("tabby", 6)))
 async def getreceivedbylabel(
     node: NodeParts,
-    label: Annotated[str, "The label"],
+    label: Annotated[str, "The label", MAY_HOLD_EQUALS],
     minconf: MinConf = ONE,
     include_immature_coinbase: ImmatureToo = False,
 ) -> Annotated[Coins, Named("amount"), "Coins"]:

@@ -13,7 +13,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.merkle_proof import read_places
 from btcnode.primitives.tx import Tx
-from btcnode.rpc.declare import Coins, Elided, Hex, Named, Time, rpc
+from btcnode.rpc.declare import MAY_HOLD_EQUALS, Coins, Elided, Hex, Named, Time, rpc
 from btcnode.rpc.decode import InputJson, OutputJson, TxHead, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Whole
@@ -237,7 +237,7 @@ class _Lister:
 @rpc("wallet", examples=((), ("*", 20, 100)), heavy=True)
 async def listtransactions(
     node: NodeParts,
-    label: Annotated[str | None, 'Only what was received with this label; "*": everything'] = None,
+    label: Annotated[str | None, 'Only what was received with this label; "*": everything', MAY_HOLD_EQUALS] = None,
     count: Annotated[Whole, "How many entries at most"] = TEN,
     skip: Annotated[Whole, "How many of the newest to leave out"] = NONE,
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
@@ -282,7 +282,7 @@ async def listsinceblock(
     include_watchonly: Annotated[bool, OLD_WATCHONLY] = False,
     include_removed: Annotated[bool, "Show what was in blocks that the chain has left since"] = True,
     include_change: Annotated[bool, "Show change, too"] = False,
-    label: Annotated[str | None, "Only what was received with this label"] = None,
+    label: Annotated[str | None, "Only what was received with this label", MAY_HOLD_EQUALS] = None,
 ) -> SinceBlock:
     """What happened in the wallet since a block; where the chain has left that one, since they parted."""
     wallet = the_wallet(node)

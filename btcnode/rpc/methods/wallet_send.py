@@ -7,6 +7,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 from btcnode.primitives.hashes import to_display
 from btcnode.rpc.declare import (
     BY_NAME,
+    MAY_HOLD_EQUALS,
     MUST,
     NOTHING,
     AnyAmount,
@@ -69,7 +70,7 @@ async def sendtoaddress(
     node: NodeParts,
     address: Annotated[str, "Address to pay to"],
     amount: Annotated[AnyAmount, "Amount in BTC"],
-    comment: Annotated[str | None, "What it is for, kept in the wallet only"] = None,
+    comment: Annotated[str | None, "What it is for, kept in the wallet only", MAY_HOLD_EQUALS] = None,
     comment_to: Annotated[str | None, "Whom it is for, kept in the wallet only"] = None,
     subtractfeefromamount: Annotated[bool, "Whether the recipient pays the fee"] = False,
     replaceable: Replaceable = None,
@@ -107,7 +108,7 @@ async def sendmany(
         dict[str, Annotated[AnyAmount, Named("address"), "Amount in BTC", MUST]], "Addresses and amounts"
     ],
     minconf: Annotated[AnyNumber | None, "Without effect"] = None,
-    comment: Annotated[str | None, "What it is for, kept in the wallet only"] = None,
+    comment: Annotated[str | None, "What it is for, kept in the wallet only", MAY_HOLD_EQUALS] = None,
     subtractfeefrom: Annotated[
         Items[Annotated[Any, Named("address"), "An address", Like(str)]] | None,
         "Addresses whose recipients pay the fee, to equal parts; none: the sender pays it",

@@ -402,7 +402,6 @@ def test_conversion() -> None:
         ("dumptxoutset", ["path=a=b.dat", "rollback=ab"], {"rollback": "ab", "path": "a=b.dat"}),
         ("importmempool", ["/a=b/mempool.dat"], {"args": ["/a=b/mempool.dat"]}),
         ("loadtxoutset", ["a=b"], {"args": ["a=b"]}),
-        ("exportasmap", ["a=b"], {"args": ["a=b"]}),
         ("verifymessage", ["address", "AA==", "a=b"], {"args": ["address", "AA==", "a=b"]}),
         ("signmessagewithprivkey", ["key", "x=1"], {"args": ["key", "x=1"]}),
         ("echoipc", ["a=b"], {"args": ["a=b"]}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from btcnode.cli.arguments import named_params
 from btcnode.cli.client import Caller, CliError, run
 from btcnode.cli.netinfo import dashboard, parse_level, plain
 from btcnode.rpc.errors import RpcError
-from btcnode.rpc.jsonvalue import decode_kept
+from btcnode.rpc.jsonvalue import decode_kept, encode
 
 PEER: dict[str, Any] = {
     "id": 3, "addr": "192.0.2.7:8333", "network": "ipv4", "servicesnames": ["NETWORK", "WITNESS", "P2P_V2"],
@@ -87,6 +88,28 @@ def test_words_with_an_equals_sign() -> None:
     assert named_params("echojson", ['["a=b"]', "7"]) == {"args": [["a=b"], decode_kept("7")]}
     with pytest.raises(RpcError, match="args specified multiple times"):
         named_params("echo", ["args=[0]", "4"])
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "params"),
+    [
+        ("sendtoaddress", ["addr", "1", "a=b", "c=d"], {"args": ["addr", 1, "a=b", "c=d"]}),
+        ("sendmany", ["", '{"x": 1}', "6", "rent=paid"], {"args": ["", {"x": 1}, 6, "rent=paid"]}),
+        ("listtransactions", ["a=b", "5"], {"args": ["a=b", 5]}),
+        ("listsinceblock", ["00", "label=a=b"], {"args": ["00"], "label": "a=b"}),
+        ("getreceivedbylabel", ["a=b"], {"args": ["a=b"]}),
+        ("verifymessage", ["addr", "sig=", "m=n"], {"args": ["addr", "sig=", "m=n"]}),
+        ("signmessage", ["addr", "a=b"], {"args": ["addr", "a=b"]}),
+        ("signmessage", ["args=x", "message=y"], {"args": "x", "message": "y"}),  # no address holds "="
+        ("signmessagewithprivkey", ["args=x", "message=y"], {"args": "x", "message": "y"}),
+        ("verifymessage", ["x=y"], {"x": "y"}),
+        ("setlabel", ["x=y"], {"x": "y"}),
+        ("exportasmap", ["x=y"], {"x": "y"}),
+    ],
+)
+def test_which_texts_may_hold_an_equals_sign(method: str, words: list[str], params: dict[str, Any]) -> None:
+    found = named_params(method, words)
+    assert json.loads(encode(found)) == params
 
 
 def test_no_wallet_to_unlock() -> None:
