@@ -33,7 +33,7 @@ class ProofKeeper:
         self._feed = feed
         self._on_fatal = on_fatal
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tellers: dict[int, dict[bytes, int]] = {}  # header index -> SHA-256 of a proof -> the first who told it
+        self._tellers: dict[int, dict[bytes, int]] = {}  # header index -> SHA-256 of a proof -> the last who told it
         chain.driver.listen(self._on_events)
 
     def start(self) -> None:
@@ -46,7 +46,7 @@ class ProofKeeper:
 
     def keep(self, effect: KeepProof) -> None:
         """Write a proof; answered by ``ProofsKept``."""
-        self._tellers.setdefault(effect.index, {}).setdefault(sha256(effect.proof).digest(), effect.peer_id)
+        self._tellers.setdefault(effect.index, {})[sha256(effect.proof).digest()] = effect.peer_id
         task = asyncio.get_running_loop().create_task(self._write(effect))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
