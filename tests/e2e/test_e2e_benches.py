@@ -41,6 +41,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
         "CACHE/beside.json",
     ),
     "block_relay": ("--transactions", "20", "--blocks", "1", "--hops", "1"),
+    "compact_memory": ("--headers", "3000", *CHAIN),
     "damage": ("--bytes", "1", "--pages", "1", "--processes", "1"),
     "affinity": ("--runs", "1", "--busy", "1", "--only", "flood", "--txs", "10"),
     "data": (

@@ -11,6 +11,7 @@ import pytest
 
 from btcnode.services.sync_monitor import RECENT_SAMPLES, SyncMonitor
 from btcnode.sync.checkpoint import read_checkpoints
+from btcnode.sync.profile import SyncReport
 from btcnode.sync.state_machine import SyncEvent, SyncState
 from tests.lib.http_text import ADDRESS
 from tests.lib.node_parts import NodeLab, regtest_config
@@ -109,7 +110,16 @@ def test_peers_that_come_and_go_change_the_state(lab: NodeLab) -> None:
     assert states(monitor) == ["headers", "idle"]
 
 
-def test_the_last_minutes_are_told_at_any_time(lab: NodeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def first_is_over(lab: NodeLab, monitor: SyncMonitor, report: SyncReport) -> None:
+    """As if the first synchronisation had ended with this report; on the loop, where the monitor looks for one."""
+
+    async def keep() -> None:
+        monitor._final = report
+
+    lab.do(keep())
+
+
+def test_the_last_minutes_are_told_at_any_time(lab: NodeLab) -> None:
     monitor = watched(lab)
     monitor.sample()
     assert monitor.recent_report() is None, "one sample is no span"
@@ -117,7 +127,7 @@ def test_the_last_minutes_are_told_at_any_time(lab: NodeLab, monkeypatch: pytest
     monitor.sample()
     first = monitor.report()
     assert first is not None
-    monkeypatch.setattr(monitor, "_final", first)  # the first synchronisation is over
+    first_is_over(lab, monitor, first)
     for _ in range(RECENT_SAMPLES):
         monitor.sample()
     add_blocks(lab, 2)
