@@ -186,6 +186,7 @@ class Connection(asyncio.Protocol):
         self._taken: tuple[str, bytes] | None = None  # the message that ended a run of transactions
         self._receiving = True
         self._reading = True  # from the socket
+        self._behind_since = inf
         self._held = 0  # as it is counted in ``Traffic.held``
         self._broken = False  # nothing that comes can be read
         self._awaits_turn = False  # the protocol waits for this connection's turn
@@ -238,6 +239,14 @@ class Connection(asyncio.Protocol):
         return self._reading and self._receiving
 
     @property
+    def unread_since(self) -> float:
+        """Since when there is something of it that is not handed over (the loop's time), while nothing is taken.
+
+        Infinite while its messages or its bytes are taken; a while in which some were, and not all, does not count.
+        """
+        return inf if self._receiving or self._reading else self._behind_since
+
+    @property
     def fileno(self) -> int:
         """Of its socket; negative when that is closed."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
@@ -251,6 +260,10 @@ class Connection(asyncio.Protocol):
     def _count(self, held: int) -> None:
         self._traffic.held += held - self._held
         self._held = self.turn.held = held
+        if not held:
+            self._behind_since = inf
+        elif self._behind_since == inf:
+            self._behind_since = self._traffic.loop.time()
 
     def hold_back(self) -> None:
         """Read or not: what is not handed over is held up to a limit, then waits in the kernel.

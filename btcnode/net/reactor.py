@@ -38,6 +38,7 @@ from btcnode.protocol.events import (
     LocalAddress,
     PeerConnected,
     PeerDisconnected,
+    PeersPressing,
     SendBufferState,
     Tick,
     WorkMeasured,
@@ -55,6 +56,7 @@ MEASURE_INTERVAL = 1.0  # seconds
 LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds
 UNLIMITED = Permission.NOBAN | Permission.DOWNLOAD | Permission.RELAY  # who has one of these gets what it asks for
 TICK_INTERVAL = 0.1  # seconds
+PRESSING = 20.0  # seconds for which a peer goes on sending while nobody reads, before the protocol hears of it
 LEFT_BEHIND = 2.0  # seconds that are spent on what a peer that is gone has sent
 ENDED = getattr(select, "POLLRDHUP", 0)  # Linux's; elsewhere ends in order are seen when all before them is read
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
@@ -220,27 +222,35 @@ class Reactor:
             connection.hold_back()  # others may have made room
         for peer_id in self.traffic.large.stalled():
             self.connections[peer_id].close("a large message does not go on while others wait", grace=0.0)
-        self._close_ended()
+        self._look_at_unread()
         if spent := tuple(self.traffic.turns.take_charges()):
             self.feed(WorkMeasured(spent))
         self.feed_tick()
 
-    def _close_ended(self) -> None:
+    def _look_at_unread(self) -> None:
         """Close what its other end has closed while nobody reads from it: its end lies behind what it has sent.
 
-        If only its turn has not come to what it sent before, that is looked at for ``LEFT_BEHIND`` seconds.
+        If only its turn has not come to what it sent before, that is looked at for ``LEFT_BEHIND`` seconds. Where the
+        kernel is full as well no end can be seen, but that there is more to come: the protocol is told of those.
         """
         unread = {c.fileno: c for c in self.connections.values() if not c.reading and c.fileno >= 0}
         if not unread:
             return
         now, poll = self.loop.time(), select.poll()
         for fileno in unread:
-            poll.register(fileno, ENDED)
-        for fileno, _ in poll.poll(0):
+            poll.register(fileno, select.POLLIN | ENDED)
+        pressing: list[int] = []
+        for fileno, seen in poll.poll(0):
             connection = unread[fileno]
+            if seen == select.POLLIN:
+                if now >= connection.unread_since + PRESSING:
+                    pressing.append(connection.peer_id)
+                continue
             connection.ended_at = min(connection.ended_at, now)
             if not connection.receiving or now >= connection.ended_at + LEFT_BEHIND:
                 connection.close("remote end closed", grace=0.0)
+        if pressing:
+            self.feed(PeersPressing(tuple(pressing)))
 
     def _measure(self) -> None:
         """Once a second: how much all peers together have taken, if that was all that they could.

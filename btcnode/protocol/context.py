@@ -9,7 +9,6 @@ from btcnode.protocol.addresses.netgroup import NetGroups, host_key
 from btcnode.protocol.agenda import Agenda
 from btcnode.protocol.chronicle import Chronicle
 from btcnode.protocol.connections.bans import BanList
-from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.connections.peer_states import PeerEvent, PeerStates
 from btcnode.protocol.connections.providers import Providers
 from btcnode.protocol.connections.time_offsets import TimeOffsets
@@ -230,7 +229,7 @@ class Context:
 
     def _discourage(self, peer: Peer, text: str) -> None:
         """Close the connection, and all from the same host, unless the user or the address forbids it."""
-        if peer.no_ban or peer.kind is ConnectionKind.MANUAL:
+        if peer.is_spared:
             whom = "noban" if peer.no_ban else "manually connected"
             if self._may_log(peer):
                 self.log(LogLevel.WARNING, "net", f"Not punishing {whom} peer {peer.id}! ({peer.address}: {text})")

@@ -160,6 +160,13 @@ class SendBufferState:
 
 
 @record
+class PeersPressing:
+    """Peers that have gone on sending for long while we did not read from them, until no buffer had any room left."""
+
+    peer_ids: tuple[int, ...]
+
+
+@record
 class PeerTurn:
     """Answer to ``AskForTurn``: it is the peer's turn, for about half a millisecond."""
 
@@ -399,6 +406,7 @@ Event = (
     | WorkMeasured
     | MalformedMessage
     | SendBufferState
+    | PeersPressing
     | PeerTurn
     | Tick
     | BlockProcessed

@@ -350,6 +350,11 @@ class Peer:
         return NETWORK_NAMES[self.address.network] if self.address.is_routable else "not_publicly_routable"
 
     @property
+    def is_spared(self) -> bool:
+        """Whether the user wants it kept whatever it does: by its permissions, or since it was named by hand."""
+        return self.no_ban or self.kind is ConnectionKind.MANUAL
+
+    @property
     def outbound_or_block_relay(self) -> bool:
         """Whether it holds one of the automatic outbound slots for chain data."""
         return self.kind in _OUTBOUND_OR_BLOCK_RELAY

@@ -194,6 +194,8 @@ class PeerFuzzer:
 
     def _buffer(self) -> None:
         self._feed(ev.SendBufferState(self._peer(), self.rng.random() < 0.4))
+        if self.rng.random() < 0.02:
+            self._feed(ev.PeersPressing((self._peer(), self._peer())))
 
     def _tick(self) -> None:
         bench, rng = self.bench, self.rng

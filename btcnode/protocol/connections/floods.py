@@ -1,7 +1,8 @@
 """Peers that send more than anybody needs: what is beyond the rate is not looked at, and they are not read for a while.
 
 Their bytes wait in the kernel meanwhile, so a flood costs little more than what the rate allows; each excess counts
-against the peer's score, which ends the connection when it goes on.
+against the peer's score, which ends the connection when it goes on. So does sending until no buffer has room left:
+whether somebody is still there cannot be seen then.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from btcnode.protocol.limits import FLOOD_PAUSE, PING_BURST, PING_RATE, TX_INV_BURST, TX_INV_RATE
 from btcnode.protocol.misbehaviour import Offence, weight_of
-from btcnode.protocol.peer import PAUSE_FLOOD, Peer
+from btcnode.protocol.peer import PAUSE_FLOOD, PAUSE_WORK, Peer
 from btcnode.settings.permissions import Permission
 
 if TYPE_CHECKING:
     from btcnode.protocol.context import Context
+    from btcnode.protocol.events import PeersPressing
 
 
 class Floods:
@@ -55,6 +57,13 @@ class Floods:
         if not peer.no_ban:
             self._until[peer.id] = self._ctx.steady + FLOOD_PAUSE
             self._ctx.pause(peer, PAUSE_FLOOD)
+
+    def on_pressing(self, event: PeersPressing) -> None:
+        """Peers went on sending while nobody read: who is not read for what it sent is let go, the others wait."""
+        for peer_id in event.peer_ids:
+            peer = self._ctx.peers.get(peer_id)
+            if peer is not None and peer.pauses & (PAUSE_FLOOD | PAUSE_WORK) and not peer.is_spared:
+                self._ctx.punish(peer, Offence.PRESSING)
 
     def tick(self) -> None:
         """Read again from those who have waited."""

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from btcnode.protocol.addresses.netgroup import host_key
 from btcnode.protocol.connections.conduct import HALF_LIFE, START, Conduct, Features, Judgement
-from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.effects import Audit, LogLevel
 from btcnode.protocol.misbehaviour import Offence
 
@@ -212,7 +211,7 @@ class Scores:
 
     def _remove(self, peer: Peer, features: Features) -> None:
         """Disconnect and discourage, with the evidence on record; the user's own choices stay."""
-        ctx, spared = self._ctx, peer.no_ban or peer.kind is ConnectionKind.MANUAL
+        ctx, spared = self._ctx, peer.is_spared
         discourage = not spared and not peer.address.is_local
         ctx.emit(Audit(self._evidence(peer, features, "spared" if spared else "disconnected", discourage)))
         if spared:

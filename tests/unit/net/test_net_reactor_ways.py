@@ -7,6 +7,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from btcnode.protocol.events import (
     MessageReceived,
     PeerConnected,
     PeerDisconnected,
+    PeersPressing,
 )
 from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.settings.permissions import AccessRules, parse_whitelist
@@ -42,12 +44,15 @@ class Brain:
         self.next: list[fx.Effect] = []
         self.arrivals: asyncio.Queue[PeerConnected] = asyncio.Queue()
         self.departures: asyncio.Queue[PeerDisconnected] = asyncio.Queue()
+        self.pressing: asyncio.Queue[PeersPressing] = asyncio.Queue()
 
     def step_all(self, _: float, happened: Sequence[Any]) -> list[fx.Effect]:
         for event in happened:
             self.heard.append(event)
             if isinstance(event, PeerConnected):
                 self.arrivals.put_nowait(event)
+            elif isinstance(event, PeersPressing):
+                self.pressing.put_nowait(event)
             elif isinstance(event, PeerDisconnected):
                 self.departures.put_nowait(event)
         effects, self.next = self.next, []
@@ -216,6 +221,35 @@ def test_what_a_gone_peer_has_left_is_not_worked_on_for_long(monkeypatch: pytest
         return sum(isinstance(event, MessageReceived) for event in brain.heard)
 
     assert 0 < asyncio.run(run()) < 5_000
+
+
+def test_who_presses_on_while_nobody_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once no buffer has room left the end of a connection cannot be seen any more."""
+    monkeypatch.setattr(reactor_module, "PRESSING", 0.3)
+
+    async def run() -> None:
+        brain = Brain()
+        reactor = Reactor(brain, MAGIC, 18444, max_receive_buffer=100_000)  # type: ignore[arg-type]
+        await reactor.listen([("127.0.0.1", 0)], required=True)
+        reactor.start()
+        writers = []
+        for _ in range(3):
+            writers.append((await asyncio.open_connection(reactor.bound[0].host, reactor.bound[0].port))[1])
+            await brain.arrivals.get()
+        for peer_id in (0, 1):
+            reactor.connections[peer_id].set_receiving(False)
+        frames = encode_frame(MAGIC, "ping", bytes(8)) * 200_000
+        writers[0].write(frames)
+        writers[1].write(frames[:50_000])  # there is room for that, and who is read from may send as much as it likes
+        async with asyncio.timeout(30):
+            assert (await brain.pressing.get()).peer_ids == (0,)
+        reactor.connections[0].set_receiving(True)
+        assert reactor.connections[0].unread_since == inf
+        for writer in writers:
+            writer.transport.abort()
+        await reactor.close()
+
+    asyncio.run(run())
 
 
 def slow_step(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -104,6 +104,7 @@ events = st.one_of(
     st.builds(ev.PeerConnected, peer_ids, addresses, st.sampled_from(list(ConnectionKind)), st.integers(0, 5)),
     st.builds(ev.PeerDisconnected, peer_ids, st.text(max_size=20)),
     st.builds(ev.SendBufferState, peer_ids, st.booleans()),
+    st.builds(ev.PeersPressing, st.tuples(peer_ids)),
     st.builds(ev.BlockRead, peer_ids, st.integers(0, 20), st.none() | st.just(KNOWN[0])),
     st.builds(ev.BlockProcessed, peer_ids, st.integers(0, 20), st.none() | faults),
     st.builds(ev.ConnectFailed, st.integers(0, 20), st.text(max_size=20)),

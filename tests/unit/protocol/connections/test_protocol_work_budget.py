@@ -10,8 +10,8 @@ from btcnode.networks.parameters import params_for
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.limits import WORK_BURST, WORK_RATE
-from btcnode.protocol.peer import PAUSE_REASONS
+from btcnode.protocol.limits import PING_BURST, WORK_BURST, WORK_RATE
+from btcnode.protocol.peer import PAUSE_REASONS, PAUSE_VALIDATION
 from btcnode.settings.permissions import Permission
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
@@ -84,6 +84,23 @@ def test_friends_are_only_read_later(bench: Bench, kind: ConnectionKind, permiss
         spend(bench, peer, WORK_BURST + 0.1)
         bench.wait(150, each=10)
         assert bench.disconnected(peer) is None
+
+
+def test_who_presses_on_while_it_is_not_read_is_let_go(bench: Bench) -> None:
+    """Not who is read, who waits for something of ours, or a friend."""
+    spender, pinger, read, waiting = bench.peer(), bench.peer(), bench.peer(), bench.peer()
+    friends = bench.peer(permissions=Permission.NOBAN), bench.peer(ConnectionKind.MANUAL)
+    for peer in (spender, *friends):
+        spend(bench, peer, WORK_BURST + 0.1)
+    for _ in range(int(PING_BURST) + 1):
+        bench.receive(pinger, Ping(1))
+    ctx = bench.protocol._ctx
+    ctx.effects = []
+    ctx.pause(bench.state(waiting), PAUSE_VALIDATION)
+    bench.step(ev.PeersPressing((spender, pinger, read, waiting, *friends, 1_000)))
+    assert [(gone.peer_id, gone.reason) for gone in bench.all(fx.Disconnect)] == [
+        (peer, "goes on sending while it is not read") for peer in (spender, pinger)
+    ]
 
 
 def test_what_we_asked_for_is_excused(bench: Bench) -> None:
