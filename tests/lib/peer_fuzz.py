@@ -662,7 +662,7 @@ class PeerFuzzer:
         proofs, headers = protocol._proofs, len(self.bench.chain.blocks) + len(self.blocks) + 1
         if proofs is not None:
             assert len(proofs._asked) <= limits.MAX_PROOFS_ASKED
-            assert max(len(proofs._here), len(proofs._wanted)) <= headers
+            assert max(len(proofs._here), len(proofs._wanted), len(proofs._doubted)) <= headers
         assert len(ctx.providers._failed) <= limits.MAX_FAILED_PROVIDERS
         sets = protocol._utxo_set
         assert len(sets._asked) + len(sets._judging) <= limits.MAX_UTXO_CHUNKS
