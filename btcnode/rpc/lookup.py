@@ -19,10 +19,13 @@ from btcnode.storage.undo import decode_undo
 HEX_PIECE = 1 << 18  # characters
 LARGE_TEXT = 100_000  # characters: a transaction of 50 kB takes a millisecond or two
 _HEX = r"(?a)(?:[0-9a-fA-F]{2})*"
+_is_hash = re.compile("[0-9a-fA-F]{64}").fullmatch
 
 
 def parse_hash(text: Any, name: str) -> bytes:
     """The 32 bytes (internal order) of a hash parameter; raises RpcError as Core's ParseHashV."""
+    if type(text) is str and _is_hash(text):  # nearly always, and a quarter of the time
+        return bytes.fromhex(text)[::-1]
     if type_name(text) != "string":
         raise wrong_type(text, "string")
     length = len(text.encode("utf-8", "surrogatepass"))  # Core counts bytes

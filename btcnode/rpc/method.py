@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from btcnode.rpc.errors import RpcCode, RpcError
+from btcnode.rpc.given import Whole
 from btcnode.rpc.helptext import help_text, usage
 from btcnode.rpc.jsonvalue import pretty
 from btcnode.rpc.shapes import Arg, Kind, Result
@@ -83,8 +84,13 @@ class Method:
         found: list[tuple[type | None, int, int]] = []
         for arg in self.args:
             low, high = (0, 1 << -arg.bits) if arg.bits < 0 else (-1 << arg.bits - 1, 1 << arg.bits - 1)
-            found.append((None if arg.any_type or arg.late else _EXACT.get(arg.kind), low, high))
+            found.append((None if arg.any_type else _EXACT.get(arg.kind), low, high))
         return tuple(found)
+
+    @cached_property
+    def _late(self) -> list[int]:
+        """The places of whole numbers that the handler reads itself."""
+        return [n for n, arg in enumerate(self.args) if arg.late]
 
     @cached_property
     def _defaults(self) -> list[Any]:
@@ -100,7 +106,11 @@ class Method:
         for value, (kind, low, high) in zip(params, self._exact, strict=False):
             if type(value) is not kind or (type(value) is int and not low <= value < high):
                 return self._bind(params)
-        return [*params, *self._defaults[count:]]
+        values = [*params, *self._defaults[count:]]
+        for n in self._late:
+            if n < count:
+                values[n] = Whole(values[n])
+        return values
 
     def _bind(self, params: Sequence[Any]) -> list[Any]:
         """As ``bind``, for parameters that take a closer look."""
