@@ -90,6 +90,13 @@ class ParsedBlock:
         """The bytes of transaction ``i``."""
         return self.raw[self.tx_pos[i] : self.tx_pos[i + 1]]
 
+    def tx_stripped(self, i: int) -> bytes:
+        """The same without witness."""
+        raw, start, end = self.raw, self.tx_pos[i], self.tx_pos[i + 1]
+        if self.body_pos[i] - start == 4:  # no marker
+            return raw[start:end]
+        return b"".join((raw[start : start + 4], raw[self.body_pos[i] : self.witness_pos[i]], raw[end - 4 : end]))
+
     def tx(self, i: int) -> Tx:
         """Transaction ``i`` as columns of its own."""
         return Tx.parse(self.tx_raw(i))

@@ -202,10 +202,9 @@ class Serving:
         """Send a transaction; its bytes, None when there is none to send."""
         if not self._relay.may_ask(peer):
             return 0
-        tx = self._relay.find(peer, item.hash, item.kind == MSG_WTX)
-        if tx is None:
+        raw = self._relay.find(peer, item.hash, item.kind == MSG_WTX, witness=item.kind != MSG_TX)
+        if raw is None:
             return None
-        raw = tx.stripped() if item.kind == MSG_TX else tx.raw
         self._ctx.emit(SendRaw(peer.id, "tx", raw))
         return len(raw)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
@@ -40,16 +40,25 @@ class OrphanInfo(NamedTuple):
         return Tx.parse(self.raw)
 
 
+class OrphanIds(NamedTuple):
+    """The hashes of an orphan."""
+
+    wtxid: bytes
+    txid: bytes
+
+
 class _Orphan:
     """A transaction with its announcers, each with the number of its announcement, and whose turn it is.
 
-    Kept as bytes: witnesses of many small elements take up to 16 times as much as objects.
+    Kept as bytes: witnesses of many small elements take up to 16 times as much as objects. To make these takes up to
+    40 ms, so whoever asks is told hashes and inputs without that.
     """
 
-    __slots__ = ("announcers", "prevouts", "raw", "reconsider", "score", "weight")
+    __slots__ = ("announcers", "prevouts", "raw", "reconsider", "score", "txid", "weight")
 
     def __init__(self, tx: Tx, weight: int) -> None:
         self.raw = tx.raw
+        self.txid = tx.txid
         self.prevouts = tx.prevouts
         self.weight = weight
         self.score = 1 + len(tx.prevouts) // ORPHAN_SCORE_INPUTS
@@ -100,7 +109,7 @@ class Orphanage:
         return len(self._orphans)
 
     def get(self, wtxid: bytes) -> Tx | None:
-        """The orphan with this wtxid."""
+        """The orphan with this wtxid, parsed anew."""
         orphan = self._orphans.get(wtxid)
         return orphan.tx() if orphan is not None else None
 
@@ -108,10 +117,10 @@ class Orphanage:
         """All orphans, serialised, by wtxid."""
         return {wtxid: orphan.raw for wtxid, orphan in self._orphans.items()}
 
-    def input_count(self, wtxid: bytes) -> int:
-        """How many inputs an orphan has, 0 for an unknown one."""
+    def prevouts(self, wtxid: bytes) -> Sequence[bytes]:
+        """The outpoints that an orphan spends, none for an unknown one."""
         orphan = self._orphans.get(wtxid)
-        return len(orphan.prevouts) if orphan is not None else 0
+        return orphan.prevouts if orphan is not None else ()
 
     def has_from(self, wtxid: bytes, peer: int) -> bool:
         """Whether the peer announced this orphan."""
@@ -137,7 +146,7 @@ class Orphanage:
         """Every orphan with its announcers."""
         return [OrphanInfo(wtxid, o.raw, tuple(o.announcers)) for wtxid, o in self._orphans.items()]
 
-    def children_from(self, parent: Tx, peer: int) -> Iterator[Tx]:
+    def children_from(self, parent: Tx, peer: int) -> Iterator[OrphanIds]:
         """Orphans announced by the peer that spend outputs of ``parent``: those to be reconsidered, then the newest.
 
         At most ``MAX_PACKAGE_CANDIDATES``: a peer that announces more hides its own transactions only.
@@ -153,7 +162,7 @@ class Orphanage:
                     found[wtxid] = self._key(wtxid, peer)
         newest = heapq.nlargest(MAX_PACKAGE_CANDIDATES, found.values())
         for _, _, wtxid in newest:
-            yield self._orphans[wtxid].tx()
+            yield OrphanIds(wtxid, self._orphans[wtxid].txid)
 
     # -- coming --------------------------------------------------------------------------------------------------
 
@@ -228,8 +237,8 @@ class Orphanage:
         usage = self._peers.get(peer)
         return usage is not None and bool(usage.order) and usage.order[-1][0]
 
-    def take_work(self, peer: int) -> Tx | None:
-        """The oldest orphan to be reconsidered in this peer's turn; it stays, without the mark."""
+    def take_work(self, peer: int) -> bytes | None:
+        """The wtxid of the oldest orphan to be reconsidered in this peer's turn; it stays, without the mark."""
         usage = self._peers.get(peer)
         if usage is None:
             return None
@@ -241,7 +250,7 @@ class Orphanage:
         orphan = self._orphans[wtxid]
         orphan.reconsider = None
         insort(order, (False, sequence, wtxid))
-        return orphan.tx()
+        return wtxid
 
     # -- going ---------------------------------------------------------------------------------------------------
 

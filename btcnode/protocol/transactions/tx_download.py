@@ -33,7 +33,7 @@ from btcnode.protocol.transactions.tx_requests import TxRequests
 from btcnode.record import struct
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
     from random import Random
 
     from btcnode.primitives.block import ParsedBlock
@@ -154,9 +154,7 @@ class TxDownload:
         """A peer announced a transaction; tells whether we had it. For an orphan of ours it may know the parents."""
         if by_wtxid and tx_hash in self.orphanage and self._may_resolve(tx_hash, peer):
             # once for each peer and orphan, also if nothing is missing: looking at thousands of parents takes long
-            orphan = self.orphanage.get(tx_hash)
-            assert orphan is not None
-            self._resolve_by(self._missing_parents(orphan), peer, now)
+            self._resolve_by(self._missing_parents(self.orphanage.prevouts(tx_hash)), peer, now)
             self.orphanage.add_announcer(tx_hash, peer)
             return True
         if self.already_have(tx_hash, by_wtxid, reconsiderable=True):
@@ -187,7 +185,7 @@ class TxDownload:
         traits = self._peers.get(peer)
         if traits is None or self.orphanage.has_from(wtxid, peer):
             return False
-        inputs = len(tx.prevouts) if tx is not None else self.orphanage.input_count(wtxid)
+        inputs = len(tx.prevouts if tx is not None else self.orphanage.prevouts(wtxid))
         return traits.privileged or self.tracker.count(peer) + inputs <= self._peer_limit()
 
     def _resolve_by(self, parents: list[bytes], peer: int, now: float) -> None:
@@ -272,7 +270,7 @@ class TxDownload:
 
     def package_refused(self, txs: tuple[Tx, ...]) -> None:
         """This very package is not tried again."""
-        self._reconsiderable.add(package_hash(txs))
+        self._reconsiderable.add(package_hash([tx.wtxid for tx in txs]))
 
     def _remember(self, tx: Tx, result: TxResult) -> None:
         txid, wtxid = tx.txid, tx.wtxid
@@ -314,7 +312,7 @@ class TxDownload:
         missing: list[bytes] = []
         too_cheap = 0
         came_since = False
-        for txid in _parents(tx):
+        for txid in _parents(tx.prevouts):
             positions = self._hasher.positions(txid)
             if self._rejects.has(positions):
                 return None, False
@@ -327,8 +325,8 @@ class TxDownload:
                 missing.append(txid)
         return (None, False) if too_cheap > 1 else (missing, came_since)
 
-    def _missing_parents(self, tx: Tx) -> list[bytes]:
-        return [txid for txid in _parents(tx) if not self.already_have(txid, False, reconsiderable=False)]
+    def _missing_parents(self, prevouts: Sequence[bytes]) -> list[bytes]:
+        return [txid for txid in _parents(prevouts) if not self.already_have(txid, False, reconsiderable=False)]
 
     def _package(self, parent: Tx, peer: int) -> Package | None:
         """The parent with a child from the same peer that was not refused with it before.
@@ -336,16 +334,18 @@ class TxDownload:
         Of the same peer only: else an attacker's children would be tried in place of the honest one.
         """
         for child in self.orphanage.children_from(parent, peer):
-            if package_hash((parent, child)) not in self._reconsiderable and child.txid not in self._rejects:
-                return Package((parent, child), (peer, peer))
+            if package_hash((parent.wtxid, child.wtxid)) in self._reconsiderable or child.txid in self._rejects:
+                continue
+            if (tx := self.orphanage.get(child.wtxid)) is not None:
+                return Package((parent, tx), (peer, peer))
         return None
 
 
-def _parents(tx: Tx) -> list[bytes]:
-    """Txids that the transaction spends from, each once."""
-    return list(dict.fromkeys(prevout[:32] for prevout in tx.prevouts))
+def _parents(prevouts: Sequence[bytes]) -> list[bytes]:
+    """Txids that are spent from, each once."""
+    return list(dict.fromkeys([prevout[:32] for prevout in prevouts]))
 
 
-def package_hash(txs: tuple[Tx, ...]) -> bytes:
+def package_hash(wtxids: Sequence[bytes]) -> bytes:
     """SHA-256 over the sorted wtxids: names a set of transactions, whatever their order."""
-    return sha256(b"".join(sorted(tx.wtxid for tx in txs))).digest()
+    return sha256(b"".join(sorted(wtxids))).digest()

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 _NOT_JUDGED = (TxResult.UNKNOWN, TxResult.NO_MEMPOOL)
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
+DUE_IN_TICK = 5_000  # announcements that may be asked for now, or were in vain: some 10 ms ...
+DUE_IN_TURN = 200  # ... and what a peer's message may make us look at
+ORPHANS_AT_ONCE = 50_000  # bytes of orphans that are parsed for another look at them, the last one beyond it included
 OBJECT_SIZE = 48  # bytes of a small bytes object and the reference to it
 
 
@@ -164,7 +167,7 @@ class TxIntake:
 
     def begin_tick(self) -> None:
         """Requests expire, and what may be asked for now is."""
-        self.download.tracker.advance(self._ctx.mockable)
+        self.download.tracker.advance(self._ctx.mockable, DUE_IN_TICK)
         for peer_id in self.download.tracker.askable:
             self._ctx.agenda.wake(peer_id, Part.REQUESTS)
 
@@ -178,7 +181,7 @@ class TxIntake:
         tracker = self.download.tracker
         if not peer.role.gives_transactions or not tracker.waiting(peer.id):
             return
-        tracker.advance(self._ctx.mockable)
+        tracker.advance(self._ctx.mockable, DUE_IN_TURN)
         wanted = self.download.requests(peer.id, self._ctx.mockable, self._busy, MAX_GETDATA_TXS)
         if wanted:
             by_txid = MSG_TX | (MSG_WITNESS_FLAG if peer.serves_witnesses else 0)
@@ -481,18 +484,20 @@ class TxIntake:
             self.extra.append(tx)
 
     def _reconsider_orphans(self) -> None:
-        """Validate orphans whose parents came, for a few peers at a time, in turn."""
-        orphanage = self.download.orphanage
+        """Validate orphans whose parents came, for a few peers at a time, in turn; each verdict leads to the next."""
+        orphanage, room = self.download.orphanage, ORPHANS_AT_ONCE
         for peer_id in list(self._work):
-            if len(self._working) >= MAX_TX_WORK_PEERS:
+            if len(self._working) >= MAX_TX_WORK_PEERS or room <= 0:
                 return
             del self._work[peer_id]
             if peer_id in self._working:
                 continue  # comes back when that one is through
-            tx = orphanage.take_work(peer_id)
-            while tx is not None and (tx.wtxid in self._busy or self._source.find_tx(tx.wtxid, True) is not None):
-                tx = orphanage.take_work(peer_id)
+            wtxid = orphanage.take_work(peer_id)
+            while wtxid is not None and (wtxid in self._busy or self._source.find_tx(wtxid, True) is not None):
+                wtxid = orphanage.take_work(peer_id)
+            tx = orphanage.get(wtxid) if wtxid is not None else None
             if tx is not None:
+                room -= len(tx.raw)
                 self._working[peer_id] = None
                 self._validate(peer_id, (tx,), (peer_id,), first_time=False, worker=peer_id)
 

@@ -49,7 +49,6 @@ from btcnode.wire.messages import Inv, InvItem
 
 if TYPE_CHECKING:
     from btcnode.primitives.block import ParsedBlock
-    from btcnode.primitives.tx import Tx
     from btcnode.protocol.chain_view import PoolEntry, TxSource
     from btcnode.protocol.context import Context
     from btcnode.protocol.serving.upload_budget import UploadBudget
@@ -366,12 +365,15 @@ class TxRelay:
         """The mempool's sequence below which the peer may ask for anything."""
         return max(state.last_sequence, self._sequences[0][1]) if state.at_rest else state.last_sequence
 
-    def find(self, peer: Peer, tx_hash: bytes, by_wtxid: bool) -> Tx | None:
-        """The transaction if the peer may know that we have it; it counts as asked for then."""
+    def find(self, peer: Peer, tx_hash: bytes, by_wtxid: bool, *, witness: bool) -> bytes | None:
+        """The serialised transaction if the peer may know that we have it; it counts as asked for then.
+
+        Those of the newest block are not parsed for it: one can have a million witness elements.
+        """
         entry = self._source.find_tx(tx_hash, by_wtxid)
         if entry is not None and peer.tx is not None and entry.sequence < self._told_until(peer.tx):
             self._source.asked_for(entry.txid, peer.tx.group)
-            return entry.tx
+            return entry.tx.raw if witness else entry.tx.stripped()
         if self._block is None:
             return None
         if not self._block_index:
@@ -380,7 +382,7 @@ class TxRelay:
         i = self._block_index.get(tx_hash, -1)
         if i < 0 or (self._block.wtxids if by_wtxid else self._block.txids)[i] != tx_hash:
             return None
-        return self._block.tx(i)
+        return self._block.tx_raw(i) if witness else self._block.tx_stripped(i)
 
     def block_connected(self, block: ParsedBlock) -> None:
         """Transactions of the newest block may still be asked for."""

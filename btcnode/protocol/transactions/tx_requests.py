@@ -6,13 +6,16 @@ completed. For each hash at most one peer is asked at a time. Among several cand
 then chance decides, by a keyed hash, so that coming first or coming back wins nothing. An announcement that failed
 is remembered while others of the same hash are alive: nobody is asked twice.
 
-Work: every operation is O(1) or linear in the peers that announced one hash (at most as many as there are
-connections); time-outs lie in one heap, whose outdated entries never outnumber the rest for long.
+Work: every operation is O(1) or, where the next one of a hash has to be chosen, linear in the peers that announced it
+(at most as many as there are connections); time-outs lie in one heap, whose outdated entries never outnumber the rest
+for long. A hundred peers that announce the same make a hundred thousand of them due in one moment: whoever advances the
+time says how much he has time for, and the rest is due the next time.
 """
 
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Iterable
 from hashlib import blake2b
 from operator import attrgetter
@@ -25,9 +28,12 @@ _BY_SEQUENCE = attrgetter("sequence")
 
 
 class _Announcement:
-    """One peer's announcement of one hash. ``time`` is that of the request or its expiry; ``next`` the next peer's."""
+    """One peer's announcement of one hash. ``time`` is that of the request or its expiry.
 
-    __slots__ = ("by_wtxid", "hash", "next", "peer", "preferred", "priority", "sequence", "state", "time")
+    ``next`` and ``before`` are other peers' announcements of the hash: an older and a younger one.
+    """
+
+    __slots__ = ("before", "by_wtxid", "hash", "next", "peer", "preferred", "priority", "sequence", "state", "time")
 
     def __init__(self, peer: int, tx_hash: bytes, by_wtxid: bool, preferred: bool, time: float, sequence: int) -> None:
         self.peer = peer
@@ -39,6 +45,7 @@ class _Announcement:
         self.state = _DELAYED
         self.priority = -1  # computed when a choice has to be made
         self.next: _Announcement | None = None
+        self.before: _Announcement | None = None
 
 
 class _PeerAnnouncements:
@@ -60,10 +67,12 @@ class TxRequests:
         self._key = key
         self._peers: dict[int, _PeerAnnouncements] = {}
         self._first: dict[bytes, _Announcement] = {}  # of a list linked by ``next``, one for each peer
+        self._selected: dict[bytes, _Announcement] = {}  # by hash: the one that is best or requested
         self._waiting: list[tuple[float, int, _Announcement]] = []  # heap of delayed and requested ones
         self._live = 0  # entries of the heap that are not outdated
         self._sequence = 0
         self._size = 0
+        self._looked_at = 0  # announcements, since the start
         self.askable: dict[int, None] = {}  # peers that something may be asked of now
 
     # -- changes -------------------------------------------------------------------------------------------------
@@ -79,7 +88,8 @@ class TxRequests:
         self._sequence += 1
         self._size += 1
         info.all[tx_hash] = ann
-        ann.next = self._first.get(tx_hash)
+        if (older := self._first.get(tx_hash)) is not None:
+            ann.next, older.before = older, ann
         self._first[tx_hash] = ann
         self._wait(ann)
 
@@ -104,14 +114,20 @@ class TxRequests:
         while ann is not None:
             self._set_state(ann, _COMPLETED)
             self._drop(ann)
+            ann.before = None  # no circles
             ann = ann.next
 
-    def advance(self, now: float) -> list[tuple[int, bytes, bool]]:
-        """Time has come to ``now``; returns the requests (peer, hash, by wtxid) that nobody answered in time."""
+    def advance(self, now: float, most: int = sys.maxsize) -> list[tuple[int, bytes, bool]]:
+        """Time has come to ``now``; returns the requests (peer, hash, by wtxid) that nobody answered in time.
+
+        ``most``: announcements that are looked at, those of a hash from which another one is chosen included.
+        """
         expired: list[tuple[int, bytes, bool]] = []
         heap = self._waiting
-        while heap and heap[0][0] <= now:
+        end = self._looked_at + most
+        while heap and heap[0][0] <= now and self._looked_at < end:
             time, _, ann = heapq.heappop(heap)
+            self._looked_at += 1
             if time != ann.time or ann.state not in (_DELAYED, _REQUESTED):
                 continue
             if ann.state == _DELAYED:
@@ -136,7 +152,7 @@ class TxRequests:
         if ann is None or ann.state > _BEST:
             return
         if ann.state != _BEST:
-            other = self._selected(tx_hash)
+            other = self._selected.get(tx_hash)
             if other is not None:
                 self._set_state(other, _READY if other.state == _BEST else _COMPLETED)
         self._set_state(ann, _REQUESTED)
@@ -214,6 +230,8 @@ class TxRequests:
             self._live -= 1
             if not self._live:
                 self._waiting.clear()  # of outdated entries
+        if before in (_BEST, _REQUESTED):
+            del self._selected[ann.hash]
         if before == _BEST:
             del info.best[ann.hash]
             if not info.best:
@@ -223,6 +241,8 @@ class TxRequests:
         elif before == _COMPLETED:
             info.completed -= 1
         ann.state = state
+        if state in (_BEST, _REQUESTED):
+            self._selected[ann.hash] = ann
         if state == _BEST:
             info.best[ann.hash] = ann
             self.askable[ann.peer] = None
@@ -231,16 +251,9 @@ class TxRequests:
         elif state == _COMPLETED:
             info.completed += 1
 
-    def _selected(self, tx_hash: bytes) -> _Announcement | None:
-        """The announcement of the hash that is best or requested."""
-        ann = self._first.get(tx_hash)
-        while ann is not None and ann.state not in (_BEST, _REQUESTED):
-            ann = ann.next
-        return ann
-
     def _promote(self, ann: _Announcement) -> None:
         """A candidate became ready: it is the best if there is no better one and no request under way."""
-        best = self._selected(ann.hash)
+        best = self._selected.get(ann.hash)
         if best is None:
             self._set_state(ann, _BEST)
         elif best.state == _BEST and self._priority(ann) > self._priority(best):
@@ -256,7 +269,8 @@ class TxRequests:
         alive = False
         best: _Announcement | None = None
         other = self._first.get(ann.hash)
-        while other is not None:
+        while other is not None and (was_selected or not alive):
+            self._looked_at += 1
             if other.state != _COMPLETED:
                 alive = True
                 if other.state == _READY and (best is None or self._priority(other) > self._priority(best)):
@@ -271,17 +285,16 @@ class TxRequests:
 
     def _unlink(self, ann: _Announcement) -> None:
         """Take one announcement out of the list of its hash."""
-        other = self._first[ann.hash]
-        if other is ann:
-            if ann.next is None:
-                del self._first[ann.hash]
-            else:
-                self._first[ann.hash] = ann.next
+        older, younger = ann.next, ann.before
+        ann.next = ann.before = None
+        if older is not None:
+            older.before = younger
+        if younger is not None:
+            younger.next = older
+        elif older is not None:
+            self._first[ann.hash] = older
         else:
-            while other.next is not ann:
-                assert other.next is not None
-                other = other.next
-            other.next = ann.next
+            del self._first[ann.hash]
         self._drop(ann)
 
     def _drop(self, ann: _Announcement) -> None:

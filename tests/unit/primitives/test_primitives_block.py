@@ -31,6 +31,7 @@ def test_columns_agree_with_each_transaction(vectors: Path, name: str) -> None:
         assert tx.prevouts == block.prevouts()[first:last]
         positions = block.out_pos[block.first_out[i] : block.first_out[i + 1]]
         assert [block.raw[p : p + len(out)] for p, out in zip(positions, tx.txouts, strict=True)] == tx.txouts
+        assert block.tx_stripped(i) == tx.stripped()
         stripped += len(tx.stripped())
         rebuilt = Tx(
             tx.version, tx.prevouts, tx.script_sigs, tx.sequences, tx.txouts, tx.witnesses, lock_time=tx.lock_time

@@ -12,7 +12,7 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.transactions import tx_download, tx_intake
+from btcnode.protocol.transactions import orphanage, tx_download, tx_intake
 from btcnode.settings.permissions import Permission
 from btcnode.testing.small_pool import COIN_VALUE, INVALID_SCRIPT, SmallPool, coin, output, spend
 from btcnode.wire.constants import MSG_TX, MSG_WITNESS_TX, MSG_WTX
@@ -440,6 +440,74 @@ def test_an_orphan_with_two_cheap_parents_is_hopeless(node: Bench, pool: SmallPo
     child = spend([output(first), output(second)], 2 * COIN_VALUE, 9000)
     send(node, pool, outbound(node), first, second, child)
     assert not node.protocol.orphans()
+
+
+# -- orphans that take long to parse -------------------------------------------------------------------------------
+
+
+class Parsing:
+    """Counts what is parsed of the orphanage."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def parse(self, raw: bytes) -> Tx:
+        self.count += 1
+        return Tx.parse(raw)
+
+
+@pytest.fixture
+def parsing(monkeypatch: pytest.MonkeyPatch) -> Parsing:
+    counted = Parsing()
+    monkeypatch.setattr(orphanage, "Tx", counted)
+    return counted
+
+
+def test_orphans_that_others_announce_are_not_parsed(node: Bench, pool: SmallPool, parsing: Parsing) -> None:
+    parent = simple(1)
+    children = [spend([output(parent)], COIN_VALUE - 1000, fee, witness=b"c") for fee in range(1000, 1010)]
+    send(node, pool, outbound(node), *children)
+    other = outbound(node)
+    node.receive(other, inv(*children))
+    assert all(other in orphan.announcers for orphan in node.protocol.orphans())
+    assert not parsing.count
+
+
+def test_large_orphans_whose_parent_came_are_parsed_one_by_one(node: Bench, pool: SmallPool, parsing: Parsing) -> None:
+    parent = spend([coin(1)], COIN_VALUE, 1000, outputs=10)
+    children = [
+        spend([output(parent, n)], COIN_VALUE // 10 - 1000, COIN_VALUE // 20, witness=bytes(tx_intake.ORPHANS_AT_ONCE))
+        for n in range(10)
+    ]
+    for child in children:
+        send(node, pool, outbound(node), child)
+    node.receive(outbound(node), TxMessage(parent.raw))
+    waiting = node.all(fx.ProcessTransactions)
+    looked_at = 0
+    while waiting:
+        node.step(pool.judge(waiting.pop()))
+        waiting += node.all(fx.ProcessTransactions)
+        assert parsing.count - looked_at <= 1
+        looked_at = parsing.count
+    assert looked_at == 10
+    assert not node.protocol.orphans()
+    assert all(in_pool(pool, child) for child in children)
+
+
+def test_children_that_were_refused_with_a_parent_are_not_parsed_again(
+    node: Bench, pool: SmallPool, parsing: Parsing
+) -> None:
+    parent = spend([coin(1)], COIN_VALUE, 0)
+    nowhere = b"\x09" * 32 + bytes(4)
+    children = [spend([output(parent), nowhere], COIN_VALUE, fee) for fee in range(1, 11)]
+    peer = outbound(node)
+    send(node, pool, peer, *children)
+    for _ in children:
+        send(node, pool, peer, parent)
+    assert parsing.count == 10
+    send(node, pool, peer, parent)
+    assert parsing.count == 10
+    assert len(node.protocol.orphans()) == 10
 
 
 # -- limits --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from btcnode.networks.parameters import NetworkParams
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
@@ -401,6 +401,19 @@ def test_the_newest_blocks_transactions_are_served(node: Bench, blocks: list[byt
     node.receive(peer, GetData(wanted))
     assert [e.payload for e in node.all(fx.SendRaw)] == [newest.tx(0).stripped(), newest.tx_raw(0)]
     assert node.sent(NotFound) == [NotFound(wanted[2:])]
+
+
+def test_the_newest_blocks_transactions_are_served_unparsed(
+    node: Bench, params: NetworkParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One can have a million witness elements: to make objects of these takes a tenth of a second each time."""
+    heavy = Tx(2, [bytes(36)], [b""], [0], [bytes(8) + b"\0"], [[b""] * 1000])
+    block = parse_block(bytes(80) + b"\x01" + heavy.raw)
+    node.step(ev.TransactionsConfirmed(block))
+    monkeypatch.setattr(ParsedBlock, "tx", None)
+    peer = node.peer()
+    node.receive(peer, GetData((InvItem(MSG_WTX, heavy.wtxid), InvItem(MSG_TX, heavy.txid))))
+    assert [e.payload for e in node.all(fx.SendRaw)] == [heavy.raw, heavy.stripped()]
 
 
 def test_known_filters_remember_fifty_thousand() -> None:

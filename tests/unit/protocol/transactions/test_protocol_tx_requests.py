@@ -118,6 +118,48 @@ def test_against_a_naive_reference(seed: int) -> None:
         assert len(tracker) == len(reference.anns)
 
 
+def crowd(tracker: TxRequests, peers: int, hashes: list[bytes]) -> None:
+    """All peers announce all hashes, to be asked for them at once."""
+    for peer in range(peers):
+        for tx_hash in hashes:
+            tracker.announced(peer, tx_hash, True, False, 0.0)
+
+
+def askable(tracker: TxRequests, peers: int) -> set[bytes]:
+    return {tx_hash for peer in range(peers) for tx_hash, _ in tracker.requestable(peer)}
+
+
+def test_what_a_crowd_announced_becomes_due_bit_by_bit() -> None:
+    tracker, hashes = TxRequests(b"key"), [n.to_bytes(32, "little") for n in range(100)]
+    crowd(tracker, 40, hashes)
+    tracker.advance(1.0, 70)
+    assert len(askable(tracker, 40)) == 70  # the first peer's
+    for _ in range(4_000 // 70):
+        tracker.advance(1.0, 70)
+    assert askable(tracker, 40) == set(hashes)
+    wanted = [(peer, tx_hash) for peer in range(40) for tx_hash, _ in tracker.requestable(peer)]
+    for peer, tx_hash in wanted:
+        tracker.requested(peer, tx_hash, 60.0)
+    seen: list[int] = []
+    while len(tracker.requestable(39)) < 1:  # requests that were in vain: another one is chosen from all of a hash
+        before = tracker._looked_at
+        seen.append(len(tracker.advance(61.0, 70)))
+        assert tracker._looked_at - before <= 70 + 40
+    assert max(seen) <= 70 // 40 + 1
+
+
+def test_a_peer_of_a_crowd_is_forgotten_without_a_walk_over_the_others() -> None:
+    tracker, hashes = TxRequests(b"key"), [n.to_bytes(32, "little") for n in range(100)]
+    crowd(tracker, 40, hashes)
+    tracker.advance(1.0)
+    chosen = len(tracker.requestable(0))
+    before = tracker._looked_at
+    tracker.disconnected(0)
+    assert tracker._looked_at - before <= 40 * chosen + 2 * (100 - chosen)
+    assert askable(tracker, 40) == set(hashes)
+    assert len(tracker) == 3_900
+
+
 def test_requests_come_in_the_order_of_announcements() -> None:
     tracker = TxRequests(b"key")
     rng = Random(3)
