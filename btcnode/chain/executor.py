@@ -43,12 +43,14 @@ from btcnode.chain.stored_block import read_parsed
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import (
     BlockDelta,
+    ConnectContext,
     ConnectSource,
     connect_block,
     connect_context,
     disconnect_block,
     script_violation,
 )
+from btcnode.consensus.known_txs import KnownBlock, assemble, connect_known, passes_alone, passes_in_context
 from btcnode.errors import (
     CorruptionError,
     DecodeError,
@@ -59,6 +61,7 @@ from btcnode.errors import (
     StorageError,
 )
 from btcnode.networks.parameters import NetworkParams
+from btcnode.primitives.assembled_block import AssembledBlock
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.script.caches import ScriptExecutionCache
@@ -136,6 +139,7 @@ class StepExecutor:
         self._proven = coins if isinstance(coins, ProvenCoins) else None
         self.flusher = Flusher(store, coins)
         self.recent = RecentBlocks(recent_bytes)
+        self._known: KnownBlock | None = None  # the newest block that was stored, if it is of known transactions
         self._most_ahead = min(MAX_AHEAD_BYTES, recent_bytes // 2)
         self._checker = checker or InlineChecker()
         self._script_cache = script_cache
@@ -166,7 +170,7 @@ class StepExecutor:
         if step.checked_txs:
             place = self._store.files.append_block(step.raw, self._tree.height(step.index))
             return StepResult(position=place, crc=crc32(step.raw), txs=step.checked_txs)
-        block = step.parsed
+        block = step.parsed or self._assembled(step)
         try:
             if block is None:
                 block = parse_block(step.raw, exact=False)
@@ -177,10 +181,11 @@ class StepExecutor:
         except RuleViolation as violation:
             # as in Core: there may be forms of a block that break these rules and that nobody has thought of yet
             return StepResult(violation, condemns=False)
-        try:
-            contextual_check_block(block, self._tree, step.prev, self._params)
-        except RuleViolation as violation:
-            return StepResult(violation)
+        if not isinstance(block, AssembledBlock):  # in context that has passed already
+            try:
+                contextual_check_block(block, self._tree, step.prev, self._params)
+            except RuleViolation as violation:
+                return StepResult(violation)
         files, height = self._store.files, self._tree.height(step.index)
         if step.position is None:
             position = files.append_block(block.raw, height)
@@ -189,6 +194,19 @@ class StepExecutor:
             files.note_block(position, block.raw, height)
         self.recent.add(step.index, block)
         return StepResult(position=position, crc=crc32(block.raw), txs=block.n_tx, block=block)
+
+    def _assembled(self, step: StoreStep) -> AssembledBlock | None:
+        """The block put together of transactions that are known; None when that does not prove it right."""
+        if self._known is not None:
+            self._known.block.let_go()
+            self._known = None
+        it = assemble(step.raw, step.known) if step.known else None
+        if it is None or not passes_alone(it, self._params):
+            return None
+        if not passes_in_context(it, self._tree, step.prev, self._params):
+            return None
+        self._known = it
+        return it.block
 
     def _load(self, index: int, position: BlockPos) -> ParsedBlock:
         """The block of a step, from memory or from disk; what comes from disk is checked once more."""
@@ -223,7 +241,9 @@ class StepExecutor:
             return self._postpone(step, block)
         context = connect_context(self._tree, step.prev, block.hash, self._params, with_jobs=False)
         try:
-            delta = connect_block(block, step.height, self._source(step, block), context)
+            delta = self._connect_known(step, block, context)
+            if delta is None:
+                delta = connect_block(block, step.height, self._source(step, block), context)
         except ProofError as error:
             return self._postpone(step, block) if self._ahead else StepResult(unproven=error)
         except RuleViolation as violation:
@@ -241,6 +261,16 @@ class StepExecutor:
         self._ahead.append(entry)
         self._ahead_bytes += block.size
         return StepResult(ahead=True)
+
+    def _connect_known(self, step: ConnectStep, block: ParsedBlock, context: ConnectContext) -> BlockDelta | None:
+        """What the block does, by what is known of its transactions; None when that does not prove it right."""
+        it = self._known
+        if it is None or it.block is not block:
+            return None
+        self._known = None
+        delta = None if self._proven is not None else connect_known(it, step.height, self._coins, context)
+        it.block.let_go()
+        return delta
 
     def _source(self, step: ConnectStep, block: ParsedBlock) -> ConnectSource:
         """The coins that the block is connected to; raises ProofError where they come with it and are not proven."""
@@ -300,7 +330,7 @@ class StepExecutor:
         return StepResult(
             undo_position=undo_position,
             txs=block.n_tx,
-            inputs=len(block.in_pos) - 1,
+            inputs=sum(map(len, entry.delta.undo)),
             fees=entry.delta.fees,
             block=block,
         )

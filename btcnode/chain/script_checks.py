@@ -41,9 +41,13 @@ class BlockScripts:
         self.block = block
         self.undo = undo
         self.flags = flags
-        self.inputs = len(block.in_pos) - (block.first_in[1] if block.n_tx else 0)
+        self.inputs = sum(map(len, undo))
         self._known: list[bool] | None = None
-        if cache is not None and len(cache):
+        if not cache:
+            return
+        if cache.contains_all(block.wtxids[1:], flags):  # nearly every block at the tip
+            self._known, self.inputs = [True] * len(undo), 0
+        else:
             self._known = [cache.contains(wtxid, flags) for wtxid in block.wtxids[1:]]
             self.inputs -= sum(len(coins) for coins, known in zip(undo, self._known, strict=True) if known)
 
@@ -85,6 +89,8 @@ class BlockScripts:
 
     def split(self, target_inputs: int) -> list[tuple[int, int]]:
         """Cut the jobs into ranges of about ``target_inputs`` inputs; a transaction is never divided."""
+        if not self.inputs:
+            return []
         first_in, ranges, known = self.block.first_in, [], self._known
         start, base = 0, first_in[1]
         for i in range(len(self.undo)):

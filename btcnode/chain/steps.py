@@ -7,6 +7,7 @@ commits the result to the tree. A step carries everything that its execution rea
 from __future__ import annotations
 
 from btcnode.chain.second_look import SecondLook
+from btcnode.consensus.known_txs import JudgedTx
 from btcnode.errors import ProofError, RuleViolation
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.steps import Steps
@@ -18,7 +19,8 @@ from btcnode.storage.blockfiles import BlockPos
 class StoreStep:
     """Check the bytes of the block of header ``index`` and append them to the block files.
 
-    ``position`` is set when the bytes lie in the block files already (reindex): then nothing is written.
+    ``position`` is set when the bytes lie in the block files already (reindex): then nothing is written. ``known`` has
+    what was found out about the block's transactions before, by their places, if anything was.
     """
 
     index: int
@@ -26,6 +28,7 @@ class StoreStep:
     raw: bytes
     parsed: ParsedBlock | None = None
     position: BlockPos | None = None
+    known: tuple[JudgedTx | None, ...] = ()
     checked_txs: int = 0  # not 0: the block was checked elsewhere and has so many transactions; it is only stored
 
 

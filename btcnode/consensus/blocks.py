@@ -88,7 +88,7 @@ def has_witness(block: ParsedBlock, i: int) -> bool:
     return block.body_pos[i] - block.tx_pos[i] == 4 + SEGWIT_MARKER_SIZE
 
 
-def _coinbase_nonce(block: ParsedBlock) -> bytes | None:
+def coinbase_nonce(block: ParsedBlock) -> bytes | None:
     """The witness nonce, if the coinbase's witness is exactly one item of 32 bytes."""
     raw, p = block.raw, block.witness_pos[0]
     if not has_witness(block, 0) or raw[p : p + 2] != b"\x01\x20":
@@ -104,7 +104,7 @@ def check_witness_malleation(block: ParsedBlock, expect_commitment: bool) -> Non
     """
     commitment = witness_commitment(block) if expect_commitment else None
     if commitment is not None:
-        nonce = _coinbase_nonce(block)
+        nonce = coinbase_nonce(block)
         if nonce is None:
             raise RuleViolation(
                 "bad-witness-nonce-size",

@@ -98,11 +98,15 @@ def coin_sigop_cost(coin: bytes, script_sig: bytes, witness: Sequence[bytes], fl
     return cost
 
 
+def legacy_sigops(tx: Tx) -> int:
+    """Legacy sigops of a transaction: those of all its script_sigs and script_pubkeys."""
+    legacy = sum(count_sigops(script, False) for script in tx.script_sigs)
+    return legacy + sum(count_sigops(txout_script(txout), False) for txout in tx.txouts)
+
+
 def transaction_sigop_cost(tx: Tx, coins: Sequence[bytes], flags: int) -> int:
     """BIP141 sigop cost of a transaction that spends the packed ``coins``, one per input (a coinbase: any)."""
-    legacy = sum(count_sigops(script, False) for script in tx.script_sigs)
-    legacy += sum(count_sigops(txout_script(txout), False) for txout in tx.txouts)
-    cost = legacy * WITNESS_SCALE_FACTOR
+    cost = legacy_sigops(tx) * WITNESS_SCALE_FACTOR
     if tx.is_coinbase:
         return cost
     stacks: Sequence[Sequence[bytes]] = tx.witnesses or [()] * len(coins)

@@ -79,6 +79,14 @@ class PoolEntry(typing.Protocol):
         """What it pays, in satoshi, without the user's deltas."""
 
     @property
+    def sigop_cost(self) -> int:
+        """BIP141 sigop cost."""
+
+    @property
+    def spends_coinbase(self) -> bool:
+        """Whether an input is a coinbase's output."""
+
+    @property
     def vsize(self) -> int:
         """Policy virtual size in bytes."""
 

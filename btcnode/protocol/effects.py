@@ -14,6 +14,7 @@ from btcnode.record import record
 
 if TYPE_CHECKING:
     from btcnode.chain.standing import Standing
+    from btcnode.consensus.known_txs import JudgedTx
     from btcnode.primitives.block import ParsedBlock
     from btcnode.primitives.tx import Tx
     from btcnode.protocol.connections.kinds import ConnectionKind
@@ -104,7 +105,7 @@ class ProcessBlock:
 
     Answered by ``BlockProcessed``; what connecting it does is told by ``TipChanged`` or ``BlockRejected``.
     ``raw`` is the whole serialised block. ``requested``: we asked for it (Core's ``fRequested``). ``standing``: what
-    the peer has earned.
+    the peer has earned. ``known``: by place in the block the mempool's transactions that it was put together of.
     """
 
     peer_id: int
@@ -112,6 +113,7 @@ class ProcessBlock:
     raw: bytes
     requested: bool
     standing: Standing
+    known: tuple[JudgedTx | None, ...] = ()
 
 
 @record

@@ -10,6 +10,8 @@ Adding to and looking into a set are single steps of CPython, so threads may sha
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 ENTRY_BYTES = 160
 """Memory for one entry at worst: the 40-byte name as an object (73) and its share of the slots (70 measured)."""
 
@@ -39,6 +41,16 @@ class GenerationSet:
     def __len__(self) -> int:
         return len(self._young | self._old)
 
+    def __bool__(self) -> bool:
+        return bool(self._young or self._old)
+
+    def has_all(self, names: Collection[bytes]) -> bool:
+        """Whether it has each of them."""
+        young = self._young
+        if young.issuperset(names):
+            return True
+        return all(name in self for name in names)
+
     def add(self, name: bytes) -> None:
         """Remember ``name``."""
         young = self._young
@@ -62,9 +74,17 @@ class ScriptExecutionCache:
     def __len__(self) -> int:
         return len(self._valid)
 
+    def __bool__(self) -> bool:
+        return bool(self._valid)
+
     def contains(self, wtxid: bytes, flags: int) -> bool:
         """Whether ``add`` has been called with the same wtxid and flags."""
         return wtxid + flags.to_bytes(8, "little") in self._valid
+
+    def contains_all(self, wtxids: Iterable[bytes], flags: int) -> bool:
+        """``contains`` of each of them."""
+        tail = flags.to_bytes(8, "little")
+        return self._valid.has_all([wtxid + tail for wtxid in wtxids])
 
     def add(self, wtxid: bytes, flags: int) -> None:
         """Remember that every input of the transaction is valid under ``flags``."""

@@ -240,7 +240,9 @@ class BlockEffects:
             if self._swiftsync is not None and self._swiftsync.wants(effect.index):
                 outcome = await self._swiftsync.take(effect.index, effect.raw)
             else:
-                outcome = await self._driver.store_block(effect.raw, self._clock.now(), requested=effect.requested)
+                outcome = await self._driver.store_block(
+                    effect.raw, self._clock.now(), requested=effect.requested, known=effect.known
+                )
             violation, new = outcome.violation, outcome.new
         except RuleViolation as error:
             violation = error

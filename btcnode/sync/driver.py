@@ -29,6 +29,7 @@ from btcnode.chain.history import History
 from btcnode.chain.snapshot_store import SnapshotStore
 from btcnode.chain.steps import FlushStep, Step, StepResult, StoreStep
 from btcnode.consensus.blocks import check_block
+from btcnode.consensus.known_txs import JudgedTx
 from btcnode.errors import RuleViolation, StorageError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
@@ -151,22 +152,29 @@ class ChainDriver:
         requested: bool,
         position: BlockPos | None = None,
         parsed: ParsedBlock | None = None,
+        known: tuple[JudgedTx | None, ...] = (),
     ) -> StoreOutcome:
         """Check and store a block; activation follows by itself.
 
         When other bytes of the same block are being stored, it waits for what becomes of them: the header does not tell
         a mutated form from the honest one. ``position`` tells that the bytes lie in the block files already, ``parsed``
-        is what ``decode`` has given.
+        is what ``decode`` has given, ``known`` what is known of its transactions from before, by place.
 
         Raises DecodeError for bytes that are no block, RuleViolation when the header cannot enter the tree (its
         index does not exist then), StorageError.
         """
         standings, index = self.chainstate.standings, self.chainstate.tree.find(header_hash(raw[:HEADER_SIZE]))
         async with self._store_queue.place(lambda: standings.of(index)):
-            return await self._store(raw, now, requested, position, parsed)
+            return await self._store(raw, now, requested, position, parsed, known)
 
     async def _store(
-        self, raw: bytes, now: int, requested: bool, position: BlockPos | None, parsed: ParsedBlock | None
+        self,
+        raw: bytes,
+        now: int,
+        requested: bool,
+        position: BlockPos | None,
+        parsed: ParsedBlock | None,
+        known: tuple[JudgedTx | None, ...],
     ) -> StoreOutcome:
         self._check_running()
         state = self.chainstate
@@ -188,7 +196,9 @@ class ChainDriver:
             self._check_running()
         done = self._inflight_stores[step.index] = asyncio.Event()
         try:
-            if step.parsed is None:
+            if known:
+                step = replace(step, known=known)
+            elif step.parsed is None:
                 step = replace(step, parsed=await self._decoded(raw))
             events = await self._run(step)
         finally:

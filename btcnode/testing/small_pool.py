@@ -63,6 +63,8 @@ class SmallEntry:
     fee: int
     vsize: int
     sequence: int
+    sigop_cost: int = 0  # nobody asks: blocks here are not judged by it
+    spends_coinbase: bool = False
 
 
 class SmallPool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from siphashc import siphash
@@ -22,10 +22,10 @@ def short_id(key: bytes, wtxid: bytes) -> int:
     return value & SHORT_ID_MASK
 
 
-def matching(key: bytes, wtxids: Iterable[bytes], wanted: Container[int]) -> list[bytes]:
-    """Those of ``wtxids`` whose short id is in ``wanted``, in order; about 0.1 us each."""
-    sip, mask = siphash, SHORT_ID_MASK
-    return [wtxid for wtxid in wtxids if (sip(key, wtxid) & mask) in wanted]
+def matching(key: bytes, wtxids: Iterable[bytes], places: Mapping[int, int]) -> list[tuple[int, bytes]]:
+    """Those of ``wtxids`` whose short id is in ``places``, in order, each behind its place; about 0.1 us each."""
+    sip, mask, find = siphash, SHORT_ID_MASK, places.get
+    return [(place, wtxid) for wtxid in wtxids if (place := find(sip(key, wtxid) & mask)) is not None]
 
 
 def packed_short_ids(key: bytes, wtxids: Iterable[bytes]) -> bytes:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from btcnode.chain.active_chain import ActiveChain
 from btcnode.chain.standing import Standing
+from btcnode.consensus.known_txs import JudgedTx
 from btcnode.errors import Fault
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -533,17 +534,37 @@ class BlockDownload:
 
     # -- validation ----------------------------------------------------------------------------------------------
 
-    def deliver(self, peer: Peer, index: int, raw: bytes, form: str, missed: int) -> None:
-        """A block put together of a short form is to be validated; ``missed``: transactions that were asked for."""
+    def deliver(
+        self,
+        peer: Peer,
+        index: int,
+        raw: bytes,
+        form: str,
+        missed: int,
+        known: tuple[JudgedTx | None, ...] = (),
+    ) -> None:
+        """A block put together of a short form is to be validated; ``missed``: transactions that were asked for.
+
+        ``known``: those that were in the mempool, by place, if most were.
+        """
         asked = peer.blocks.in_flight.get(index)
         if asked is not None:
             self.requests.release(peer, index)
             peer.blocks.stalling_since = None
             self.strategy.on_arrival(peer.id, asked, len(raw), self._ctx.steady)
         if not self._ctx.tree.has_data(index) and index not in self._validating_blocks:
-            self._validate(peer, index, raw, True, form, missed)
+            self._validate(peer, index, raw, True, form, missed, known)
 
-    def _validate(self, peer: Peer, index: int, raw: bytes, requested: bool, form: str = FULL, missed: int = 0) -> None:
+    def _validate(
+        self,
+        peer: Peer,
+        index: int,
+        raw: bytes,
+        requested: bool,
+        form: str = FULL,
+        missed: int = 0,
+        known: tuple[JudgedTx | None, ...] = (),
+    ) -> None:
         self._validating[peer.id, index] = len(raw)
         self._validating_blocks[index] = self._validating_blocks.get(index, 0) + 1
         self.validating_bytes += len(raw)
@@ -554,7 +575,7 @@ class BlockDownload:
         if not self._ctx.is_initial_block_download():
             self._ctx.delays.block_came(index, self._ctx.steady)
             self._ctx.chronicle.came(index, peer, self._ctx.steady, len(raw), form, missed)
-        self._ctx.emit(ProcessBlock(peer.id, index, raw, requested, _standing(peer, asked=requested)))
+        self._ctx.emit(ProcessBlock(peer.id, index, raw, requested, _standing(peer, asked=requested), known))
         if self.validating_bytes > self._validation_limit or len(self._validating) >= MAX_BLOCKS_IN_VALIDATION:
             self._ctx.pause(peer, PAUSE_VALIDATION)
 

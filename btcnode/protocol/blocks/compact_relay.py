@@ -221,7 +221,8 @@ class CompactRelay:
         found = f"{partial.from_pool} from the mempool, {partial.from_extra} extra, {len(missing)} missing"
         ctx.log_peer(peer, LogLevel.DEBUG, f"compact block of {len(partial.slots)} transactions: {found}", "cmpctblock")
         if not missing:
-            download.deliver(peer, index, partial.fill(()), COMPACT, 0)
+            known = partial.known
+            download.deliver(peer, index, partial.fill(()), COMPACT, 0, known)
         elif asked or (slot and (is_first or self._may_ask_too(peer, askers))):
             if not asked:
                 download.requests.register(peer, index)
@@ -253,13 +254,14 @@ class CompactRelay:
             download.requests.cancel(peer, index)
             ctx.punish(peer, Offence.COMPACT_INVALID, "previous compact block reconstruction attempt failed")
             return
+        known = partial.known
         try:
             raw = partial.fill(message.transactions)
         except DecodeError as error:
             download.requests.cancel(peer, index)
             ctx.punish(peer, Offence.COMPACT_INVALID, str(error))
             return
-        download.deliver(peer, index, raw, COMPACT, len(message.transactions))
+        download.deliver(peer, index, raw, COMPACT, len(message.transactions), known)
 
     @staticmethod
     def _is_awaited(peer: Peer, index: int) -> bool:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.steps import STEP, Steps
-from btcnode.wire.short_ids import matching, short_id, short_id_key
+from btcnode.wire.short_ids import matching, short_id_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from btcnode.protocol.chain_view import PoolEntry
     from btcnode.wire.messages import CmpctBlock
+
+
+LEAST_KNOWN = 0.75  # of a block's transactions: with more to be parsed a process beside the node is quicker
 
 
 class ShortIdCollision(DecodeError):
@@ -32,7 +35,7 @@ class PartialBlock:
     Memory: a pointer for each of at most 65,535 transactions, the bytes are shared with mempool and message.
     """
 
-    __slots__ = ("from_extra", "from_pool", "header", "prefilled", "slots", "spent")
+    __slots__ = ("_entries", "from_extra", "from_pool", "header", "prefilled", "slots", "spent")
 
     def __init__(self, message: CmpctBlock) -> None:
         """Raises DecodeError when the message describes no block, ShortIdCollision."""
@@ -44,6 +47,7 @@ class PartialBlock:
         if not count:
             raise DecodeError("compact block without transactions")
         self.slots: list[bytes | None] = [None] * count
+        self._entries: list[PoolEntry | None] = [None] * count
         for position, raw in message.prefilled:
             if position >= count:
                 raise DecodeError("prefilled transaction beyond the end of the block")
@@ -63,29 +67,36 @@ class PartialBlock:
             raise ShortIdCollision("two transactions with one short id")
         key = short_id_key(message.header, message.nonce)
         filled: dict[int, bytes] = {}  # position -> wtxid
+        entries = self._entries
         names = list(pool)
         for start in range(0, len(names), STEP):
             if start:
                 yield
-            for wtxid in matching(key, names[start : start + STEP], wanted):
-                position = wanted[short_id(key, wtxid)]
+            for position, wtxid in matching(key, names[start : start + STEP], wanted):
                 if position in filled:
                     self.from_pool -= slots[position] is not None
-                    slots[position] = None
+                    slots[position] = entries[position] = None
                 elif (entry := pool.get(wtxid)) is not None:  # it may have left between two steps
                     slots[position] = entry.tx.raw
+                    entries[position] = entry
                     filled[position] = wtxid
                     self.from_pool += 1
         if self.from_pool == len(gaps):
             return
-        for wtxid in matching(key, spare, wanted):
-            at = wanted[short_id(key, wtxid)]
+        for at, wtxid in matching(key, spare, wanted):
             if at not in filled:
                 slots[at] = spare[wtxid]
                 filled[at] = wtxid
                 self.from_extra += 1
             elif filled[at] != wtxid:
-                slots[at] = None
+                slots[at] = entries[at] = None
+
+    @property
+    def known(self) -> tuple[PoolEntry | None, ...]:
+        """The mempool's transactions by their places; empty where too few are from there for it to be of use."""
+        if self.from_pool < LEAST_KNOWN * len(self._entries):
+            return ()
+        return tuple(self._entries)
 
     def missing(self) -> tuple[int, ...]:
         """Positions in the block of the transactions that are missing, ascending."""
@@ -101,5 +112,5 @@ class PartialBlock:
         for position, raw in zip(gaps, given, strict=True):
             parts[position] = raw
         self.spent = True
-        self.slots = []
+        self.slots, self._entries = [], []
         return b"".join([self.header, compact_size(len(parts)), *[raw for raw in parts if raw is not None]])

@@ -109,8 +109,8 @@ def test_matching_finds_what_is_wanted() -> None:
     rng = Random(3)
     key = rng.randbytes(16)
     wtxids = [rng.randbytes(32) for _ in range(100)]
-    wanted = {short_id(key, wtxids[5]), short_id(key, wtxids[60]), 1}
-    assert matching(key, wtxids, wanted) == [wtxids[5], wtxids[60]]
+    places = {short_id(key, wtxids[60]): 7, short_id(key, wtxids[5]): 8, 1: 9}
+    assert matching(key, wtxids, places) == [(8, wtxids[5]), (7, wtxids[60])]
 
 
 # -- reconstruction --------------------------------------------------------------------------------------------------
@@ -121,6 +121,7 @@ def test_partial_block_takes_pool_and_extra(lab: Lab) -> None:
     partial = PartialBlock(lab.compact)
     at_once(partial.collect(lab.compact, lab.pool.by_wtxid(), by_wtxid(TXS[5:7])))
     assert (partial.from_pool, partial.from_extra, partial.missing()) == (5, 2, (8,))
+    assert partial.known == (), "too few to be of use"
     assert partial.fill([TXS[7].raw]) == lab.block
     assert partial.spent
 
@@ -138,6 +139,15 @@ def test_partial_block_in_random_pools(lab: Lab) -> None:
         assert partial.fill([raws[i] for i in partial.missing()]) == lab.block
 
 
+def test_what_the_pool_had_is_told_by_place(lab: Lab) -> None:
+    lab.know(*TXS[:4], *TXS[5:])
+    partial = PartialBlock(lab.compact)
+    at_once(partial.collect(lab.compact, lab.pool.by_wtxid(), by_wtxid(TXS[4:5])))
+    places = {entry.wtxid: n for n, entry in enumerate(partial.known) if entry is not None}
+    assert places == {tx.wtxid: n for n, tx in enumerate(TXS, 1) if n != 5}
+    assert partial.fill(()) == lab.block
+
+
 def test_two_transactions_with_the_same_short_id_leave_the_gap(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     from btcnode.protocol.blocks import partial_block
     from btcnode.wire import short_ids
@@ -149,15 +159,14 @@ def test_two_transactions_with_the_same_short_id_leave_the_gap(lab: Lab, monkeyp
     def renamed(wtxid: bytes) -> bytes:
         return TXS[3].wtxid if wtxid == other.wtxid else wtxid
 
-    monkeypatch.setattr(partial_block, "short_id", lambda key, w: real(key, renamed(w)))
-    monkeypatch.setattr(
-        partial_block,
-        "matching",
-        lambda key, wtxids, wanted: [w for w in wtxids if real(key, renamed(w)) in wanted],
-    )
+    def matching_renamed(key: bytes, wtxids: list[bytes], places: dict[int, int]) -> list[tuple[int, bytes]]:
+        return [(places[named], w) for w in wtxids if (named := real(key, renamed(w))) in places]
+
+    monkeypatch.setattr(partial_block, "matching", matching_renamed)
     partial = PartialBlock(lab.compact)
     at_once(partial.collect(lab.compact, lab.pool.by_wtxid(), {}))
     assert partial.missing() == (4,)
+    assert [n for n, entry in enumerate(partial.known) if entry is None] == [0, 4]
 
 
 def test_equal_short_ids_are_a_collision(lab: Lab) -> None:

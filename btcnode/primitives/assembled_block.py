@@ -1,0 +1,65 @@
+"""A block put together of transactions that were parsed before: its offsets are worked out when somebody asks for them.
+
+Hashes, sizes and where each transaction begins follow from the transactions; the rest is a pass over all bytes, which
+most blocks that come in short form need not have before they are the tip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from typing import Any
+
+from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.compactsize import compact_size
+from btcnode.primitives.hashes import BlockHash, sha256d
+from btcnode.primitives.header import HEADER_SIZE
+from btcnode.primitives.tx import Tx
+
+_LATER = frozenset(("body_pos", "witness_pos", "in_pos", "out_pos", "first_in", "first_out"))
+
+
+class AssembledBlock(ParsedBlock):
+    """The block of ``header`` with these transactions, the coinbase first.
+
+    ``coinbase`` is a block of the coinbase alone, for rules that look at it. ``txs`` is empty once they were let go of:
+    they take four times the block's bytes.
+    """
+
+    __slots__ = ("_prevouts", "coinbase", "txs")
+
+    def __init__(self, header: bytes, txs: Sequence[Tx]) -> None:
+        count = compact_size(len(txs))
+        raws = [tx.raw for tx in txs]
+        self.raw = b"".join((header, count, *raws))
+        self.hash = BlockHash(sha256d(header))
+        self.n_tx = len(txs)
+        self.txs = txs
+        self.tx_pos = list(accumulate(map(len, raws), initial=HEADER_SIZE + len(count)))
+        self.txids: list[bytes] = [tx.txid for tx in txs]
+        self.wtxids: list[bytes] = [tx.wtxid for tx in txs]
+        self.stripped_size = self.tx_pos[0] + sum([tx.stripped_size for tx in txs])
+        self.legacy_sigops = -1
+        self.witness_root = b""
+        self.coinbase = parse_block(header + b"\x01" + raws[0])
+        self._prevouts: list[bytes] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(name)
+        whole = parse_block(self.raw)
+        for column in _LATER:
+            setattr(self, column, getattr(whole, column))
+        return getattr(whole, name)
+
+    def prevouts(self) -> list[bytes]:
+        """The 36-byte outpoint of every input in block order, the coinbase's included."""
+        if self._prevouts is None:
+            if not self.txs:
+                return super().prevouts()
+            self._prevouts = list(chain.from_iterable([tx.prevouts for tx in self.txs]))
+        return self._prevouts.copy()
+
+    def let_go(self) -> None:
+        """Of the transactions as objects: the block may be kept for longer than they are of use."""
+        self.txs = ()
