@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import cached_property
 from math import ceil
@@ -17,13 +18,14 @@ from urllib.parse import quote
 from btcnode import __version__
 from btcnode.cli.arguments import named_params, positional_params
 from btcnode.cli.client_options import NEGATED, OptionError, parse_options
+from btcnode.cli.reply import Reply, ReplyError
 from btcnode.errors import ConfigError
 from btcnode.networks.names import FLAGS, MAINNET, NetworkName, network_named
 from btcnode.observe.stdio import run_program
 from btcnode.rpc.client import RpcClient, RpcConnectionError
 from btcnode.rpc.cookie import read_cookie
 from btcnode.rpc.errors import RpcCode, RpcError
-from btcnode.rpc.jsonvalue import decode_kept, encode, pretty, value_text
+from btcnode.rpc.jsonvalue import decode_kept, encode, pretty
 from btcnode.rpc.ready import ready_rpc_port
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.kinds import leading_number, read_path
@@ -31,7 +33,8 @@ from btcnode.settings.kinds import leading_number, read_path
 DEFAULT_TIMEOUT_S = 900
 FOREVER_S = 5 * 365 * 86400  # what a socket can still count
 BAR_BELOW = 0.99  # progress from which -getinfo draws no bar
-BAR_WIDTH = 20
+BAR_STEP = 0.05
+OLDEST_WITH_NETINFO = 209_900  # version of a node
 UNNAMED = '""'  # the wallet without a name
 WALLETS_HINT = (  # the words that tools look for
     ' Or for the CLI, specify the "-rpcwallet=<walletname>" option before the command (run "bitcoin-cli -h" for help or'
@@ -256,205 +259,231 @@ class Caller:
             return "Cookie file was disabled via -norpccookiefile and no rpcpassword was specified."
         return "Failed to read cookie file and no rpcpassword was specified."
 
-    def post_patiently(self, body: Any) -> Any:
-        """As ``post``; with -rpcwait until the node is up and out of its warm-up."""
+    def ask(self, body: Any, read: Callable[[Reply], Reply] = Reply.checked) -> Reply:
+        """What ``read`` makes of the reply; with -rpcwait until the node is up and out of its warm-up.
+
+        Raises CliError, and ReplyError where the reply has another form.
+        """
         limit = _number(self.options, "rpcwaittimeout", 0)
+        patient = _flag(self.options, "rpcwait")
         deadline = time.monotonic() + limit
         while True:
             try:
-                reply = self.post(body)
-                if not _flag(self.options, "rpcwait") or not _in_warmup(reply):
+                reply = read(Reply(self.post(body)))
+                if not reply.size():
+                    raise ReplyError("expected reply to have result, error and id properties")
+                if not patient or not reply["error"] or reply["error"]["code"].number() != RpcCode.IN_WARMUP:
                     return reply
                 failure = _Unreachable("error: timeout on transient error: server in warmup")
             except _Unreachable as error:
-                if not _flag(self.options, "rpcwait"):
+                if not patient:
                     raise
                 failure = error
             if limit > 0 and time.monotonic() >= deadline:
                 raise failure
             time.sleep(1 if limit else 0.25)
 
-
-def _in_warmup(reply: Any) -> bool:
-    error = reply.get("error") if isinstance(reply, dict) else None
-    return isinstance(error, dict) and value_text(error.get("code")) == str(int(RpcCode.IN_WARMUP))
-
-
-def _all(caller: Caller, *names: str, optional: int = 0) -> tuple[list[Any], Any]:
-    """Results of calls in a batch, or the reply that carries an error; None for the last ``optional`` ones that
-    failed.
-    """
-    batch = [{"jsonrpc": "2.0", "id": n, "method": name, "params": []} for n, name in enumerate(names)]
-    replies = caller.post_patiently(batch)
-    if not isinstance(replies, list):
-        return [], replies
-    for reply in replies[: len(names) - optional]:
-        if reply.get("error") is not None:
-            return [], reply
-    return [reply["result"] if reply.get("error") is None else None for reply in replies], None
+    def call(self, method: str, params: Any = (), *, number: Any = None) -> Reply:
+        """The reply to one call; raises as ``ask``. Its id is ``number``, else that of the options."""
+        number = self.options.get("rpcid", "1") if number is None else number
+        return self.ask({"method": method, "params": params, "id": number, "jsonrpc": "2.0"})
 
 
-def _getinfo(caller: Caller, words: list[str]) -> Any:
+def _result(value: Any) -> Reply:
+    """A reply that the client itself makes."""
+    return Reply({"result": value})
+
+
+def _first_error(replies: dict[int, Reply], count: int) -> Reply | None:
+    """The first of so many members of a batch that tells of an error."""
+    return next((replies[n] for n in range(count) if n in replies and replies[n]["error"]), None)
+
+
+def _batch(*names: str) -> list[dict[str, Any]]:
+    """The request that makes these calls, numbered from 0."""
+    return [{"method": name, "params": [], "id": n, "jsonrpc": "2.0"} for n, name in enumerate(names)]
+
+
+def _getinfo(caller: Caller, words: list[str]) -> Reply:
     """A reply made of four calls, and one for each of several wallets."""
     caller.check_address()
     if words:
         raise CliError("error: -getinfo takes no arguments")
-    results, failed = _all(caller, *_GETINFO_CALLS, optional=2)
-    if failed is not None:
-        return failed
+    results: list[Reply] = []
+
+    def read(reply: Reply) -> Reply:
+        replies = reply.batch()
+        results[:] = [replies.get(n, Reply(None))["result"] for n in range(len(_GETINFO_CALLS))]
+        return _first_error(replies, 2) or _result("")
+
+    reply = caller.ask(_batch(*_GETINFO_CALLS), read)
+    if reply["error"]:
+        return reply
+    network, chain, wallet, balances = results
+    several = _balances(caller)
     when = caller.options.get("color", "auto")
     if when not in ("always", "auto", "never"):
         raise CliError("error: Invalid value for -color option. Valid values: always, auto, never.")
     colour = when == "always" or (when == "auto" and sys.stdout.isatty())
-    wallet = _wallet_lines(results[2], results[3], _balances(caller), colour=colour)
-    return {"result": _summary(results[0], results[1], wallet, colour=colour)}
+    lines = _wallet_lines(wallet, balances["mine"]["trusted"], several, colour=colour)
+    return _result(_summary(network, chain, lines, colour=colour))
 
 
-def _balances(caller: Caller) -> dict[str, str]:
+def _balances(caller: Caller) -> dict[str, str] | None:
     """What each wallet has, where there are several and none is chosen."""
     if caller.path != "/":
-        return {}
-    (names,), failed = _all(caller, "listwallets", optional=1)
-    if failed is not None or names is None or len(names) < 2:
-        return {}
+        return None
+    reply = caller.call("listwallets")
+    if reply["error"] or reply["result"].size() < 2:
+        return None
     found = {}
-    for name in names:
+    for entry in reply["result"]:
+        name = entry.text()
         caller.path = wallet_path(name)
-        (balances,), failed = _all(caller, "getbalances", optional=1)
-        if failed is None and balances is not None:
-            found[name] = value_text(balances["mine"]["trusted"])
+        found[name] = caller.call("getbalances")["result"]["mine"]["trusted"].shown()
     caller.path = "/"
     return found
 
 
-def _wallet_lines(wallet: Any, balances: Any, several: dict[str, str], *, colour: bool) -> str:
+def _wallet_lines(wallet: Reply, balance: Reply, several: dict[str, str] | None, *, colour: bool) -> str:
     """What -getinfo says of wallets."""
     magenta, cyan, reset = ("\x1b[35m", "\x1b[36m", "\x1b[0m") if colour else ("", "", "")
     text = ""
-    if wallet is not None:
-        name = wallet["walletname"] or UNNAMED
-        text += f"{magenta}Wallet: {name}{reset}\nKeypool size: {value_text(wallet['keypoolsize'])}\n"
-        if "unlocked_until" in wallet:
-            text += f"Unlocked until: {value_text(wallet['unlocked_until'])}\n"
-    if balances is not None:
-        text += f"{cyan}Balance:{reset} {value_text(balances['mine']['trusted'])}\n\n"
-    if several:
+    if wallet:
+        name = wallet["walletname"].shown() or UNNAMED
+        text += f"{magenta}Wallet: {name}{reset}\nKeypool size: {wallet['keypoolsize'].shown()}\n"
+        if wallet["unlocked_until"]:
+            text += f"Unlocked until: {wallet['unlocked_until'].shown()}\n"
+    if balance:
+        text += f"{cyan}Balance:{reset} {balance.shown()}\n\n"
+    if several is not None:
         width = max(10, *map(len, several.values()))
         lines = [f"{amount:>{width}} {name or UNNAMED}\n" for name, amount in several.items()]
         text += f"{cyan}Balances{reset}\n{''.join(lines)}\n"
     return text
 
 
-def _addrinfo(caller: Caller, words: list[str]) -> Any:
+def _addrinfo(caller: Caller, words: list[str]) -> Reply:
     """The sums of getaddrmaninfo."""
     caller.check_address()
     if words:
         raise CliError("error: -addrinfo takes no arguments")
-    reply = caller.post_patiently({"method": "getaddrmaninfo", "params": [], "id": "1", "jsonrpc": "2.0"})
-    if isinstance(reply, dict) and reply.get("error") is None:
+
+    def read(reply: Reply) -> Reply:
+        if reply["error"]:
+            if reply["error"]["code"].number() == RpcCode.METHOD_NOT_FOUND:
+                raise ReplyError("-addrinfo requires bitcoind v26.0 or later which supports getaddrmaninfo RPC. Please"
+                                 " upgrade your node or use bitcoin-cli from the same version.")  # fmt: skip
+            return reply
         names = {"all_networks": "total"}
-        counts = {names.get(name, name): entry["total"] for name, entry in reply["result"].items()}
-        reply["result"] = {"addresses_known": counts}
-    return reply
+        counts = {names.get(name, name): entry["total"].number() for name, entry in reply["result"].members()}
+        return _result({"addresses_known": counts})
+
+    return caller.ask({"method": "getaddrmaninfo", "params": [], "id": 1, "jsonrpc": "2.0"}, read)
 
 
-def _netinfo(caller: Caller, words: list[str]) -> Any:
+def _netinfo(caller: Caller, words: list[str]) -> Reply:
     """A reply made of two calls."""
     from btcnode.cli import netinfo  # only this option needs it
 
     if words[:1] in (["help"], ["h"]):
-        return {"result": netinfo.HELP.rstrip()}
+        return _result(netinfo.HELP.rstrip())
     caller.check_address()
     try:
         level, outbound = netinfo.parse_level(words)
     except ValueError as error:
         raise CliError(f"error: {error}") from None
-    results, failed = _all(caller, "getpeerinfo", "getnetworkinfo")
-    if failed is not None:
-        return failed
-    peers, network = netinfo.plain(results)
-    return {"result": netinfo.dashboard(peers, network, caller.network.chain, level, outbound)}
+
+    def read(reply: Reply) -> Reply:
+        replies = reply.batch()
+        failed = _first_error(replies, 2)
+        if failed is not None:
+            return failed
+        peers, network = (replies.get(n, Reply(None))["result"] for n in range(2))
+        if network["version"].number() < OLDEST_WITH_NETINFO:
+            raise ReplyError("-netinfo requires bitcoind server to be running v0.21.0 and up")
+        return _result(netinfo.dashboard(peers, network, caller.network.chain, level, outbound))
+
+    return caller.ask(_batch("getpeerinfo", "getnetworkinfo"), read)
 
 
-def _generate(caller: Caller, words: list[str]) -> Any:
+def _generate(caller: Caller, words: list[str]) -> Reply:
     """A reply made of two calls: a new address, then blocks that pay to it."""
-    new = {"method": "getnewaddress", "params": [], "id": "1", "jsonrpc": "2.0"}
-    reply = caller.post_patiently(new)
-    if not isinstance(reply, dict) or reply.get("error") is not None:
+    reply = caller.call("getnewaddress")
+    if reply["error"]:
         return reply
+    address = reply["result"].text()
     if len(words) > 2:
         raise CliError("error: too many arguments (maximum 2 for nblocks and maxtries)")
     if words[:1] == ["0"]:
         raise CliError("error: the first argument (number of blocks to generate, default: 1) must be an integer"
                        " value greater than zero")  # fmt: skip
-    address = reply["result"]
     try:
         params = positional_params("generatetoaddress", [*(words[:1] or ["1"]), address, *words[1:]])
     except ValueError as error:
         raise CliError(f"error: {error}") from None
-    request = {"method": "generatetoaddress", "params": params, "id": "1", "jsonrpc": "2.0"}
-    reply = caller.post_patiently(request)
-    if isinstance(reply, dict) and reply.get("error") is None:
-        reply["result"] = {"address": address, "blocks": reply["result"]}
-    return reply
+    reply = caller.call("generatetoaddress", params, number=1)
+    return reply if reply["error"] else _result({"address": address, "blocks": reply["result"].value})
 
 
 SUMMARIES = {"addrinfo": _addrinfo, "generate": _generate, "getinfo": _getinfo, "netinfo": _netinfo}
 
 
-def _summary(network: dict[str, Any], chain: dict[str, Any], wallet: str = "", *, colour: bool = False) -> str:
+def _summary(network: Reply, chain: Reply, wallet: str = "", *, colour: bool = False) -> str:
     """The text of -getinfo, with what it says of wallets."""
     blue, green, yellow, reset = ("\x1b[34m", "\x1b[32m", "\x1b[33m", "\x1b[0m") if colour else ("", "", "", "")
-    progress = float(value_text(chain["verificationprogress"]))
-    done, left = ceil(progress * BAR_WIDTH), ceil((1 - progress) * BAR_WIDTH)  # what has begun counts, on both sides
-    bar = f"{'▒' * done}{'░' * left} " if progress < BAR_BELOW else ""
+    progress = chain["verificationprogress"].real()
+    bar = f"{_bar(progress)} " if progress < BAR_BELOW else ""
     proxies: dict[str, list[str]] = {}
     for entry in network["networks"]:
-        if entry["proxy"]:
-            proxies.setdefault(entry["proxy"], []).append(entry["name"])
+        if entry["proxy"].shown():
+            proxies.setdefault(entry["proxy"].shown(), []).append(entry["name"].shown())
     proxy_text = ", ".join(f"{proxy} ({', '.join(names)})" for proxy, names in proxies.items())
-    warnings = network["warnings"]
+    told = network["warnings"]
+    warnings = "; ".join(line.shown() for line in told) if isinstance(told.value, list) else told.shown()
     return (
-        f"{blue}Chain: {chain['chain']}{reset}\n"
-        f"Blocks: {value_text(chain['blocks'])}\n"
-        f"Headers: {value_text(chain['headers'])}\n"
+        f"{blue}Chain: {chain['chain'].shown()}{reset}\n"
+        f"Blocks: {chain['blocks'].shown()}\n"
+        f"Headers: {chain['headers'].shown()}\n"
         f"Verification progress: {bar}{progress * 100:.4f}%\n"
-        f"Difficulty: {value_text(chain['difficulty'])}\n\n"
-        f"{green}Network: in {value_text(network['connections_in'])}, out {value_text(network['connections_out'])},"
-        f" total {value_text(network['connections'])}{reset}\n"
-        f"Version: {value_text(network['version'])}\n"
-        f"Time offset (s): {value_text(network['timeoffset'])}\n"
+        f"Difficulty: {chain['difficulty'].shown()}\n\n"
+        f"{green}Network: in {network['connections_in'].shown()}, out {network['connections_out'].shown()},"
+        f" total {network['connections'].shown()}{reset}\n"
+        f"Version: {network['version'].shown()}\n"
+        f"Time offset (s): {network['timeoffset'].shown()}\n"
         f"Proxies: {proxy_text or 'n/a'}\n"
-        f"Min tx relay fee rate (BTC/kvB): {value_text(network['relayfee'])}\n\n"
-        f"{wallet}{yellow}Warnings:{reset} {'; '.join(warnings) or '(none)'}"
+        f"Min tx relay fee rate (BTC/kvB): {network['relayfee'].shown()}\n\n"
+        f"{wallet}{yellow}Warnings:{reset} {warnings or '(none)'}"
     )
 
 
-def _report(reply: Any) -> int:
-    """Print a reply's result or error; returns the exit status."""
-    if not isinstance(reply, dict) or not reply:
-        raise CliError("error: expected reply to have result, error and id properties")
-    error = reply.get("error")
-    if error is None:
-        result = reply.get("result")
+def _bar(progress: float) -> str:
+    """Progress as twenty boxes, or twenty-one: what has begun counts, on both sides."""
+    if not 0 <= progress <= 1:
+        return ""
+    return "\u2592" * ceil(progress / BAR_STEP) + "\u2591" * ceil((1 - progress) / BAR_STEP)
+
+
+def _report(reply: Reply) -> int:
+    """Print a reply's result or error; returns the exit status. Raises ReplyError for an error without a number."""
+    error, result = reply["error"], reply["result"].value
+    if not error:
         if result is not None and result != "":
             print(result if isinstance(result, str) else pretty(result))
         return 0
-    if not isinstance(error, dict):
-        raise CliError(f"error: {encode(error).decode()}")
-    lines = [f"error code: {value_text(error['code'])}"] if error.get("code") is not None else []
-    if isinstance(error.get("message"), str):
-        is_unclear = value_text(error.get("code")) == str(int(RpcCode.WALLET_NOT_SPECIFIED))
-        lines += ["error message:", error["message"] + (WALLETS_HINT if is_unclear else "")]
-    print("\n".join(lines), file=sys.stderr)
-    try:
-        return abs(int(value_text(error.get("code")))) & 0xFF or 1
-    except ValueError:
-        return 1
+    code, message = error["code"], error["message"].value
+    told = f"error code: {code.shown()}\n" if code else ""
+    status = abs(code.number()) & 0xFF
+    if isinstance(message, str):
+        told += f"error message:\n{message}"
+    if code.number() == RpcCode.WALLET_NOT_SPECIFIED:
+        told += WALLETS_HINT
+    print(told, file=sys.stderr if code.number() else sys.stdout)
+    return status
 
 
 def run(argv: list[str]) -> int:
-    """Carry out a command line; raises CliError."""
+    """Carry out a command line; raises CliError, and ReplyError for a reply that is none."""
     try:
         options, words = parse_options(argv)
     except OptionError as error:
@@ -486,9 +515,8 @@ def run(argv: list[str]) -> int:
     except ValueError as error:
         raise CliError(f"error: {error}") from None
     except RpcError as error:
-        return _report({"error": error.as_object()})
-    request = {"method": method, "params": params, "id": options.get("rpcid", "1"), "jsonrpc": "2.0"}
-    return _report(caller.post_patiently(request))
+        return _report(Reply(decode_kept(encode({"error": error.as_object()}))))
+    return _report(caller.call(method, params))
 
 
 def _add_stdin(options: dict[str, str], words: list[str]) -> list[str]:
@@ -530,7 +558,9 @@ def _run_or_tell(argv: list[str]) -> int:
         return run(argv)
     except (CliError, ConfigError) as error:
         print(error, file=sys.stderr)
-        return 1
+    except ReplyError as error:
+        print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
 def main() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from btcnode import __version__
-from btcnode.rpc.jsonvalue import Number
+from btcnode.cli.reply import LONG_LIMIT, Reply
 
 MAX_LEVEL = 4
 NETWORKS = ("not_publicly_routable", "ipv4", "ipv6", "onion", "i2p", "cjdns", "internal")
@@ -45,17 +44,10 @@ def parse_level(words: list[str]) -> tuple[int, bool]:
     return min(level, MAX_LEVEL), len(words) > 1
 
 
-def plain(value: Any) -> Any:
-    """A reply with its number literals as ``int`` and ``float``."""
-    if isinstance(value, Number):
-        return int(value.text) if len(value.text) < 20 and value.text.lstrip("-").isdigit() else float(value.text)
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _services(names: list[str]) -> str:
-    return "".join({"NETWORK_LIMITED": "l", "P2P_V2": "2"}.get(name, name[0].lower()) for name in names)
+def _services(names: Reply) -> str:
+    return "".join(
+        {"NETWORK_LIMITED": "l", "P2P_V2": "2"}.get(name, name[:1].lower()) for name in map(Reply.text, names)
+    )
 
 
 def _ping(seconds: float) -> str:
@@ -65,39 +57,56 @@ def _ping(seconds: float) -> str:
     return "-" if milliseconds > 999_999 else str(milliseconds)
 
 
-def _age(now: int, then: int, unit: int, otherwise: str = "") -> str:
+def _age(now: int, moment: Reply, unit: int, otherwise: str = "") -> str:
+    then = moment.number(LONG_LIMIT)
     return str(int((now - then) / unit)) if then else otherwise
 
 
-def _columns(peer: dict[str, Any], now: int) -> dict[str, str]:
+def _flag(value: Reply, otherwise: bool) -> bool:
+    return value.flag() if value else otherwise
+
+
+def _count(value: Reply, otherwise: str = "") -> str:
+    return str((value.number(LONG_LIMIT) if value else 0) or otherwise)
+
+
+def _seconds(value: Reply) -> float:
+    return value.real() if value else -1
+
+
+def _columns(peer: Reply, now: int) -> dict[str, str]:
     """One peer's cells."""
-    transport = peer.get("transport_protocol_type", "v1")
-    version = f"{peer['version']}{peer['subver']}"
+    transport = peer["transport_protocol_type"].text() if peer["transport_protocol_type"] else "v1"
+    version = f"{peer['version'].number()}{peer['subver'].text()}"
     return {
-        "way": "in" if peer["inbound"] else "out",
-        "type": KINDS.get(peer["connection_type"], ""),
-        "net": SHORT_NAMES[NETWORKS.index(peer["network"])],
+        "way": "in" if peer["inbound"].flag() else "out",
+        "type": KINDS.get(peer["connection_type"].text(), ""),
+        "net": SHORT_NAMES[NETWORKS.index(peer["network"].text())],
         "serv": _services(peer["servicesnames"]),
         "v": transport[1] if len(transport) == 2 and transport[0] == "v" else " ",
-        "mping": _ping(peer.get("minping", -1)),
-        "ping": _ping(peer.get("pingtime", -1)),
+        "mping": _ping(_seconds(peer["minping"])),
+        "ping": _ping(_seconds(peer["pingtime"])),
         "send": _age(now, peer["lastsend"], 1),
         "recv": _age(now, peer["lastrecv"], 1),
-        "txn": _age(now, peer["last_transaction"], 60, "" if peer.get("relaytxes", True) else "*"),
+        "txn": _age(now, peer["last_transaction"], 60, "" if _flag(peer["relaytxes"], True) else "*"),
         "blk": _age(now, peer["last_block"], 60),
-        "hb": ("." if peer["bip152_hb_to"] else " ") + ("*" if peer["bip152_hb_from"] else " "),
-        "addrp": str(peer.get("addr_processed", 0) or ("" if peer.get("addr_relay_enabled") else ".")),
-        "addrl": str(peer.get("addr_rate_limited", 0) or ""),
+        "hb": ("." if peer["bip152_hb_to"].flag() else " ") + ("*" if peer["bip152_hb_from"].flag() else " "),
+        "addrp": _count(peer["addr_processed"], "" if _flag(peer["addr_relay_enabled"], False) else "."),
+        "addrl": _count(peer["addr_rate_limited"]),
         "age": _age(now, peer["conntime"], 60),
-        "asmap": str(peer.get("mapped_as", 0) or ""),
-        "id": str(peer["id"]),
-        "address": peer["addr"],
+        "asmap": _count(peer["mapped_as"]),
+        "id": str(peer["id"].number()),
+        "address": peer["addr"].text(),
         "version": "" if version == "0" else version,
     }
 
 
-def _peer_table(peers: list[dict[str, Any]], level: int, now: int) -> str:
-    rows = [_columns(peer, now) for peer in sorted(peers, key=lambda p: (not p["inbound"], p.get("minping", -1)))]
+def _order(peer: Reply) -> tuple[bool, float]:
+    return not peer["inbound"].flag(), _seconds(peer["minping"])
+
+
+def _peer_table(peers: list[Reply], level: int, now: int) -> str:
+    rows = [_columns(peer, now) for peer in sorted(peers, key=_order)]
 
     def width(name: str, least: int) -> int:
         return max([least, *(len(row[name]) for row in rows)])
@@ -123,45 +132,48 @@ def _peer_table(peers: list[dict[str, Any]], level: int, now: int) -> str:
     return "\n".join([*lines, units, "", ""])
 
 
-def _count_table(peers: list[dict[str, Any]], network: dict[str, Any]) -> str:
-    shown = [NETWORKS.index(entry["name"]) for entry in network["networks"] if entry["reachable"]]
+def _count_table(peers: list[Reply], network: Reply) -> str:
+    heads = [entry["name"].text() for entry in network["networks"] if entry["reachable"].flag()]
+    shown = [NETWORKS.index(head) for head in heads if head in NETWORKS]
     heads = [NETWORKS[n] for n in shown]
+    among = [peer["network"].text() for peer in peers]
     for n in SELDOM:
-        if any(peer["network"] == NETWORKS[n] for peer in peers):
+        if NETWORKS[n] in among:
             shown.append(n)
             heads.append(SHORT_NAMES[n])
-    manual = sum(peer["connection_type"] == "manual" for peer in peers)
-    block = sum(peer["connection_type"] == "block-relay-only" for peer in peers)
+    kinds = [peer["connection_type"].text() for peer in peers]
+    manual, block = kinds.count("manual"), kinds.count("block-relay-only")
     text = "     " + "".join(f"{head:>8}" for head in heads) + "   total   block" + ("  manual" if manual else "")
     for name, wanted in (("in", (True,)), ("out", (False,)), ("total", (True, False))):
-        chosen = [peer["network"] for peer in peers if peer["inbound"] in wanted]
+        chosen = [peer["network"].text() for peer in peers if peer["inbound"].flag() in wanted]
         text += f"\n{name:<5}" + "".join(f"{chosen.count(NETWORKS[n]):>8}" for n in shown) + f"   {len(chosen):>5}"
         if name == "out":
             text += f"   {block:>5}" + (f"   {manual:>5}" if manual else "")
     return text
 
 
-def dashboard(peers: list[dict[str, Any]], network: dict[str, Any], chain: str, level: int, outbound: bool) -> str:
-    """The whole text; ``chain`` is Core's name."""
-    peers = [peer for peer in peers if peer["network"] in NETWORKS]
+def dashboard(peers: Reply, network: Reply, chain: str, level: int, outbound: bool) -> str:
+    """The whole text; ``chain`` is Core's name. Raises ReplyError for what no node tells."""
+    known = [peer for peer in peers if peer["network"].text() in NETWORKS]
     place = "" if chain == "main" else " testnet" if chain == "test" else f" {chain}"
     names = network["localservicesnames"]
     services = f" - services {_services(names)}" if level else ""
     text = (
-        f"btcnode client v{__version__}{place} - server {network['protocolversion']}{network['subversion']}"
-        f"{services}\n\n"
+        f"btcnode client v{__version__}{place} - server {network['protocolversion'].number()}"
+        f"{network['subversion'].text()}{services}\n\n"
     )
-    listed = [peer for peer in peers if not (outbound and peer["inbound"])]
+    listed = [peer for peer in known if not (outbound and peer["inbound"].flag())]
     if level and listed:
         text += _peer_table(listed, level, int(time.time()))
-    text += _count_table(peers, network)
+    text += _count_table(known, network)
     if not level:
-        text += f"\n\nLocal services: {', '.join(names).lower().replace('_', ' ')}"
+        text += f"\n\nLocal services: {', '.join(map(Reply.text, names)).lower().replace('_', ' ')}"
     text += "\n\nLocal addresses"
-    addresses = network["localaddresses"]
+    addresses = list(network["localaddresses"])
     if not addresses:
         return text + ": n/a\n"
-    width = max(len(entry["address"]) for entry in addresses) + 1
+    width = max(len(entry["address"].text()) for entry in addresses) + 1
     for entry in addresses:
-        text += f"\n{entry['address']:<{width}}    port {entry['port']:>6}    score {entry['score']:>6}"
+        port, score = entry["port"].number(), entry["score"].number()
+        text += f"\n{entry['address'].text():<{width}}    port {port:>6}    score {score:>6}"
     return text

@@ -3,12 +3,13 @@
     python scripts/fuzz/rpc.py --bitcoind /path/to/bitcoind --seed 1 --cases 50
 
 Both run on regtest over the same chain, branches and mempool, with the same scripted peers, in several set-ups (one of
-them in initial block download, one on a loaded UTXO set with blocks below it still to come). A walk ends each: calls
-and messages that change both, and all they tell after each. Two more set-ups start nodes of their own: users and what
-they may ask (`access`), other networks and rules that begin elsewhere (`networks`). Prints each kind of difference with
-the shortest request that shows it; the exit status is 1 when there is one. Without a bitcoind (``--bitcoind`` or
-``BTCNODE_BITCOIND``) only btcnode is asked, and a kind is an answer with an internal error (-32603). The same seed asks
-the same.
+them in initial block download, one on a loaded UTXO set with blocks below it still to come, one without its old
+blocks). A walk ends each: calls and messages that change both, and all they tell after each. More set-ups start nodes
+of their own: users and what they may ask (`access`), other networks and rules that begin elsewhere (`networks`). In
+`replies` btcnode-cli and bitcoin-cli get replies of every form from a server that is no node. Prints each kind of
+difference with the shortest request that shows it; the exit status is 1 when there is one. Without a bitcoind
+(``--bitcoind`` or ``BTCNODE_BITCOIND``) only btcnode is asked, and a kind is an answer with an internal error (-32603).
+The same seed asks the same.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ from .values import Values, Vectors
 from .world import START_TIME, World
 
 TIMEOUT_S = 120.0
-_OWN_NAME = re.compile(r"bitcoin-cli|btcnode-cli|bitcoind?|btcnoded?|Bitcoin Core|v(0\.1\.0|31\.99\.0)[-\w]*")
+OWN_NAME = re.compile(r"bitcoin-cli|btcnode-cli|bitcoind?|btcnoded?|Bitcoin Core|v(0\.1\.0|31\.99\.0)[-\w]*")
 # Other by intent, see docs/differences.md: warnings of a build, why no connection came about, help, what a call costs.
-_MEANT = re.compile(
-    r"(?<=Warnings:)(\x1b\[0m)? .*$| \((error code \d|\[Errno|timed out).*\)$|\d{13}(?=,$)", re.MULTILINE
+MEANT = re.compile(
+    r"(?<=Warnings:)(\x1b\[0m)? .*$| \((error code \d|\[Errno|timed out|Remote end).*\)$|\d{13}(?=,$)", re.MULTILINE
 )
 NOT_ASKED = frozenset({"waitfornewblock", "waitforblock", "waitforblockheight", "getmemoryinfo", "uptime", "getrpcinfo",
                        "help"})  # fmt: skip
@@ -307,4 +307,4 @@ def _outcome(node: Node, file: str | None, line: Line, program: list[str]) -> st
             [*argv, *options, *words], input=stdin.encode(), capture_output=True, timeout=TIMEOUT_S, env=environment()
         )
     text = (done.stdout + b" / " + done.stderr).decode(errors="replace").replace(directory, "DIR")
-    return _MEANT.sub("", _OWN_NAME.sub("NAME", f"{done.returncode} / {text}"))
+    return MEANT.sub("", OWN_NAME.sub("NAME", f"{done.returncode} / {text}"))

@@ -26,6 +26,7 @@ from . import (
     networks,
     option_sets,
     psbt_fields,
+    replies,
     rest,
     script_cases,
     signing_cases,
@@ -68,6 +69,7 @@ PASSES: dict[str, tuple[str, ...]] = {
     "indexed": INDEXES,
     "bare": (),
     "pruned": ("-prune=1",),
+    "emptied": ("-prune=1", "-fastprune", "-coinstatsindex", "-blockfilterindex"),
     "behind": (),
     "assumed": (),
     "tight": TIGHT,
@@ -105,9 +107,11 @@ ALONE: dict[str, Callable[[Callable[[], list[Node]], Report, Plan, Random], None
     "connections": connections.run,
     "networks": networks.run,
     "options": option_sets.run,
+    "replies": replies.run,
     "wallets": wallets.run,
 }
 EVERY_PASS = (*PASSES, *ALONE)
+EMPTIED_HEIGHT = 600  # so that files of blocks are deep enough to be deleted
 LATE_S = {"behind": 3 * 24 * 60 * 60}  # how much the clock is ahead of the chain: far behind is initial block download
 UNSEEN = frozenset(
     {"setmocktime", "mockscheduler", "setnetworkactive", "addpeeraddress", "pruneblockchain"}
@@ -299,12 +303,14 @@ def run(plan: Plan, directory: Path, bitcoind: str | None, report: Report) -> No
         if pass_name == "assumed":
             world, utxo_set = AssumedWorld(plan.seed), directory / "utxo.dat"
             write_set(Node("maker", ours(), directory / "maker", ()), world, utxo_set)
+        if pass_name == "emptied":
+            world = World(plan.seed, EMPTIED_HEIGHT)
         now = world.now + LATE_S.get(pass_name, 0)
         options = (*PASSES[pass_name], f"-mocktime={now}")
         nodes = new_nodes(commands, directory / pass_name, *options)
         try:
             for node in nodes:
-                prepare(node, world, utxo_set)
+                prepare(node, world, utxo_set, without_old_blocks=pass_name == "emptied")
             with closing(Session(plan, nodes, world, report, deadline)) as session:
                 session.run(pass_name)
         finally:

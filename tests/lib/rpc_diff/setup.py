@@ -57,10 +57,15 @@ def feed_mempool(node: Node, world: World) -> None:
     node.result(request("syncwithvalidationinterfacequeue", []))
 
 
-def prepare(node: Node, world: World, utxo_set: Path | None = None) -> None:
-    """Fill a new node, save its directory, and leave it running."""
+def prepare(node: Node, world: World, utxo_set: Path | None = None, *, without_old_blocks: bool = False) -> None:
+    """Fill a new node, save its directory, and leave it running.
+
+    ``without_old_blocks``: the node prunes what it may; raises RuntimeError when that is nothing.
+    """
     node.start()
     feed_chain(node, world, utxo_set)
+    if without_old_blocks and int(node.result(request("pruneblockchain", [world.height]))) < 0:
+        raise RuntimeError(f"{node.name} has pruned nothing")
     feed_mempool(node, world)
     node.result(request("savemempool", []))
     node.stop()

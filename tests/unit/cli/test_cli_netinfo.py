@@ -10,7 +10,9 @@ import pytest
 
 from btcnode.cli.arguments import named_params
 from btcnode.cli.client import Caller, CliError, run
-from btcnode.cli.netinfo import dashboard, parse_level, plain
+from btcnode.cli.netinfo import dashboard as dashboard_of
+from btcnode.cli.netinfo import parse_level
+from btcnode.cli.reply import Reply
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.jsonvalue import decode_kept, encode
 
@@ -25,6 +27,12 @@ NETWORK: dict[str, Any] = {
     "networks": [{"name": "ipv4", "reachable": True}, {"name": "onion", "reachable": False}],
     "localaddresses": [{"address": "192.0.2.1", "port": 8333, "score": 1}],
 }  # fmt: skip
+
+
+def dashboard(peers: list[dict[str, Any]], network: dict[str, Any], chain: str, level: int, outbound: bool) -> str:
+    """The dashboard of what a server tells."""
+    told, of_network = (Reply(decode_kept(encode(part))) for part in (peers, network))
+    return dashboard_of(told, of_network, chain, level, outbound)
 
 
 def test_counts_without_a_level() -> None:
@@ -56,7 +64,6 @@ def test_level_arguments() -> None:
     for words in (["x"], ["256"], ["0", "o"], ["1", "in"]):
         with pytest.raises(ValueError, match="invalid -netinfo"):
             parse_level(words)
-    assert plain(decode_kept('[1, {"a": 0.5}]')) == [1, {"a": 0.5}]
 
 
 def test_configuration_file_completes_the_command_line(tmp_path: Path) -> None:
