@@ -7,8 +7,11 @@ with the most significant byte first, in which every number has one form only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
+from itertools import chain
+from operator import itemgetter
+from struct import Struct
 
 from coincurve import PublicKey
 
@@ -41,6 +44,7 @@ def _of_two_bytes() -> tuple[list[bytes], list[bytes]]:
 _SIZES = [bytes((n,)) for n in range(PLAIN_MAX + 1)]
 _POWERS = [10**n for n in range(10)]
 MAX_PACKED, MAX_USUAL = 1 << 50, 1 << 60  # of amounts, compressed and plain: those above are looked at closely
+_code_of, _value_of = itemgetter(slice(0, 4)), itemgetter(slice(4, 12))
 _PLAIN_SIZE = [_LAST[n + SPECIAL_SCRIPTS] for n in range(PLAIN_MAX + 1)]
 MAX_CODES = 1 << 13  # that are remembered, 200 bytes each
 
@@ -138,6 +142,16 @@ def _is_point(key: bytes) -> bool:
     return True
 
 
+def _least(compressed: int) -> int:
+    """The smallest amount for which ``10 * (n - n // 10) - 9`` is at least ``compressed``."""
+    tenths = -(-(compressed + 9) // 10)
+    return tenths + (tenths - 1) // 9
+
+
+_FOUR_BYTES, _FIVE_BYTES, _SIX_BYTES = map(_least, (0x204080, 0x10204080, 0x810204080))
+"""Amounts from which a VARINT of the compressed one takes so many bytes, where it has no trailing zeros."""
+
+
 class _Codes(dict[bytes, bytes]):
     """Packed codes of coins and what undo data has for them: a block spends coins of few heights, mostly recent."""
 
@@ -156,46 +170,52 @@ _codes = _Codes()
 
 def encode_coins(coins: Sequence[bytes]) -> bytes:
     """CTxUndo: the coins that one transaction spends, in order of its inputs."""
-    parts: list[bytes] = []
-    _encode_into(parts.append, coins)
-    return b"".join(parts)
+    return b"".join([compact_size(len(coins)), *_code_amount_script(coins)])
 
 
-def _encode_into(add: Callable[[bytes], None], coins: Sequence[bytes]) -> None:
-    (last2, more2), more, codes, number = _of_two_bytes(), _MORE, _codes, int.from_bytes
-    add(compact_size(len(coins)))
-    for coin in coins:
-        add(codes[coin[:4]])
-        n = number(coin[4:12], "little")
-        if n % 10:
-            n = n // 10 * 90 + n % 10 * 10 - 9  # compress_amount for an exponent of 0, the usual one
-        else:
-            n = compress_amount(n)
-        if 0x204080 <= n < 0x10204080:  # most amounts: the cases of encode_varint, here without a call
-            n -= 0x204080
-            add(more2[n >> 14] + last2[n & 0x3FFF])
-        elif 0x10204080 <= n < 0x810204080:
-            n -= 0x10204080
-            add(more[n >> 28] + more2[n >> 14 & 0x3FFF] + last2[n & 0x3FFF])
-        else:
-            add(encode_varint(n))
-        size = coin[12]
-        if size == 25 and coin[12:16] == P2PKH_HEAD and coin[36:] == P2PKH_TAIL:
-            add(b"\x00" + coin[16:36])
-        elif size == 23 and coin[12:15] == P2SH_HEAD and coin[35:] == P2SH_TAIL:
-            add(b"\x01" + coin[15:35])
-        elif size == 35 or size == 67 or size > PLAIN_MAX:
-            add(_compress_odd_script(coin))
-        else:
-            add(_PLAIN_SIZE[size] + coin[13:])
+def _compress_script(coin: bytes) -> bytes:
+    size = coin[12]
+    if size == 25 and coin[12:16] == P2PKH_HEAD and coin[36:] == P2PKH_TAIL:
+        return b"\x00" + coin[16:36]
+    if size == 23 and coin[12:15] == P2SH_HEAD and coin[35:] == P2SH_TAIL:
+        return b"\x01" + coin[15:35]
+    if size == 35 or size == 67 or size > PLAIN_MAX:
+        return _compress_odd_script(coin)
+    return _PLAIN_SIZE[size] + coin[13:]
+
+
+def _code_amount_script(coins: Sequence[bytes]) -> list[bytes]:
+    """Three parts of each coin, one behind the other; of what nearly all coins are like each without a call."""
+    (last2, more2), more, plain = _of_two_bytes(), _MORE, _PLAIN_SIZE
+    parts = [b""] * (3 * len(coins))
+    parts[0::3] = map(_codes.__getitem__, map(_code_of, coins))
+    values = Struct(f"<{len(coins)}Q").unpack(b"".join(map(_value_of, coins)))
+    amounts = {  # many are equal: dust, and what pools and exchanges pay
+        # of an amount without trailing zeros compress_amount makes 10 * (n - n // 10) - 9
+        n: more2[(x := 10 * (n - n // 10) - 0x204089) >> 14] + last2[x & 0x3FFF]
+        if n % 10 and _FOUR_BYTES <= n < _FIVE_BYTES
+        else more[(x := 10 * (n - n // 10) - 0x10204089) >> 28] + more2[x >> 14 & 0x3FFF] + last2[x & 0x3FFF]
+        if n % 10 and _FIVE_BYTES <= n < _SIX_BYTES
+        else encode_varint(compress_amount(n))
+        for n in set(values)
+    }
+    parts[1::3] = map(amounts.__getitem__, values)
+    parts[2::3] = [
+        plain[size] + coin[13:] if (size := coin[12]) == 22 or size == 34 else _compress_script(coin) for coin in coins
+    ]
+    return parts
 
 
 def encode_undo(undo: Sequence[Sequence[bytes]]) -> bytes:
     """CBlockUndo: for each transaction but the coinbase the packed coins that it spends, in order of its inputs."""
-    parts = [compact_size(len(undo))]
-    add = parts.append
+    parts = _code_amount_script(list(chain.from_iterable(undo)))
+    at, head = 0, compact_size(len(undo))
     for coins in undo:
-        _encode_into(add, coins)
+        head += compact_size(len(coins))
+        if coins:  # it stands before the first one
+            parts[at] = head + parts[at]
+            at, head = at + 3 * len(coins), b""
+    parts.append(head)
     return b"".join(parts)
 
 

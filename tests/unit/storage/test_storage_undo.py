@@ -8,6 +8,7 @@ from coincurve import PrivateKey
 from btcnode.errors import DecodeError
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.coin import make_coin
+from btcnode.primitives.compactsize import compact_size
 from btcnode.storage.undo import (
     compress_amount,
     compress_coin,
@@ -160,6 +161,20 @@ def test_random_undo_there_and_back() -> None:
             for _ in range(rng.choice((0, 1, 5)))
         ]
         assert decode_undo(encode_undo(undo)) == undo
+
+
+def test_every_amount_is_the_varint_of_its_compressed_form() -> None:
+    """Also where one byte more begins, and beside amounts with trailing zeros."""
+    edges = [decompress_amount(edge) for edge in (0x80, 0x4080, 0x204080, 0x10204080, 0x810204080, 0x40810204080)]
+    amounts = [n for edge in edges for n in range(max(edge - 25, 0), edge + 25)]
+    amounts += [round(edge * tenths / 10) for edge in edges for tenths in range(1, 40)]
+    rng = random.Random(3)
+    amounts += [rng.randrange(1 << rng.randrange(1, 51)) for _ in range(2000)]
+    coins = [make_coin(70_000, False, amount, b"\x51") for amount in amounts]
+    parts = [encode_varint(140_000) + b"\0" + encode_varint(compress_amount(n)) + b"\x07\x51" for n in amounts]
+    assert encode_undo([[], *([coin] for coin in coins), [], []]) == (
+        compact_size(len(coins) + 3) + b"\0" + b"".join([b"\x01" + part for part in parts]) + b"\0\0"
+    )
 
 
 def _undo_of_one(data: bytes) -> list[list[bytes]] | type[DecodeError]:
