@@ -20,8 +20,9 @@ about 240 bytes, so that 450 MiB hold about 1.9 million changed coins. Freed poo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import repeat
 from sys import getsizeof
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -272,19 +273,15 @@ class CoinsCache:
             tombs.add(outpoint)
         self._trim()
 
-    def _remove(self, outpoints: Iterable[bytes]) -> None:
+    def _remove(self, outpoints: Collection[bytes]) -> None:
         """Remove coins that exist."""
-        take, bury = self._created.pop, self._tombs.add
-        freed = 0
-        for outpoint in outpoints:
-            coin = take(outpoint, None)
-            if coin is not None:
-                freed += len(coin)
-                if not coin[0] & 1:  # no coinbase: where the database has one, there is a tombstone already
-                    continue
-            self._forget_clean(outpoint)
-            bury(outpoint)
-        self._created_bytes -= freed
+        taken = list(map(self._created.pop, outpoints, repeat(b"")))
+        self._created_bytes -= sum(map(len, taken))
+        # of one that is no coinbase and not stored there is no other trace: where the database has it, it is buried
+        stored = [outpoint for outpoint, coin in zip(outpoints, taken, strict=True) if not coin or coin[0] & 1]
+        for clean in (self._young, self._old):
+            self._clean_bytes -= sum(map(len, map(clean.pop, stored, repeat(b""))))
+        self._tombs.update(stored)
 
     def _forget_clean(self, outpoint: bytes) -> None:
         coin = self._young.pop(outpoint, None) or self._old.pop(outpoint, None)

@@ -213,8 +213,8 @@ def _created(block: AssembledBlock, height: int) -> dict[bytes, bytes]:
         txouts = tx.txouts
         vouts = _VOUTS if len(txouts) <= len(_VOUTS) else [n.to_bytes(4, "little") for n in range(len(txouts))]
         for vout, txout in zip(vouts, txouts, strict=False):
-            # a size byte of fd and above, or an OP_RETURN where the script begins, wants a closer look
-            if (txout[9:10] != b"\x6a" and txout[8] < 0xFD) or not is_unspendable_at(txout, 0, len(txout)):
+            # an empty or long script, or an OP_RETURN where it begins, wants a closer look
+            if (0 < txout[8] < 0xFD and txout[9] != 0x6A) or not is_unspendable_at(txout, 0, len(txout)):
                 created[txid + vout] = prefix + txout
     return created
 
