@@ -16,7 +16,7 @@ from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.fee_file import decode_estimates, encode_estimates
 from btcnode.protocol.chain_view import ChainView
 from btcnode.services.clock import Clock
-from btcnode.services.transactions import Transactions
+from btcnode.services.transactions import AFTER_BLOCK, Transactions
 from btcnode.storage.durable import set_aside, write_durably
 from btcnode.storage.trailer import with_trailer, without_trailer
 
@@ -88,8 +88,8 @@ class FeeEstimates:
     def _confirmed(self, entries: list[MempoolEntry], height: int) -> None:
         self._learn()
         self._block = entries, height
-        # thousands take some milliseconds, and others have had to wait for the block already
-        asyncio.get_running_loop().call_soon(self._learn)
+        # thousands take some milliseconds, and others have had to wait for the block already: they go first
+        asyncio.get_running_loop().call_later(AFTER_BLOCK, self._learn)
 
     def _learn(self) -> None:
         """From the last block, before anything else counts."""

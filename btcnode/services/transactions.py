@@ -56,6 +56,7 @@ MAX_COLD = 32  # inputs whose coins are looked up on the loop: ten milliseconds 
 COLD_SECONDS = 10.0  # that all coins are looked up beside the loop first, once a look-up has read from the disk
 WARM_AT_ONCE = 512  # inputs of small transactions
 MAX_WARM = 2_500  # inputs: no standard transaction has more
+AFTER_BLOCK = 0.02  # seconds from a block to what can wait until everybody has been told of it
 MAX_HURRIED = 64  # transactions in verification that the user's may take along: as many as may depend on each other
 
 log = logging.getLogger("btcnode.mempool")
@@ -677,7 +678,7 @@ class Transactions:
         confirmed = self.pool.remove_for_block(block, self._clock.now())
         if self.pool.is_untidy and not self._tidying:
             self._tidying = True
-            asyncio.get_running_loop().call_soon(self._tidy)
+            asyncio.get_running_loop().call_later(AFTER_BLOCK, self._tidy)
         for listener in self._confirmed_listeners:
             listener(confirmed, event.height)
         if self._disconnected:

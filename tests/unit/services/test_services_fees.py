@@ -13,6 +13,7 @@ from btcnode.mempool.entry import LockPoints, MempoolEntry
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
 from btcnode.services.fees import FeeEstimates
+from btcnode.services.transactions import AFTER_BLOCK
 from btcnode.testing.small_pool import coin, spend
 
 
@@ -24,7 +25,7 @@ def entry_of(number: int) -> MempoolEntry:
     )  # fmt: skip
 
 
-def test_a_block_is_learnt_from_in_the_next_turn_and_before_anything_else_counts(
+def test_a_block_is_learnt_from_a_moment_later_and_before_anything_else_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learnt: list[int] = []
@@ -43,8 +44,9 @@ def test_a_block_is_learnt_from_in_the_next_turn_and_before_anything_else_counts
 
     async def scene() -> None:
         fees._confirmed([entry_of(1)], 10)
-        assert not learnt
         await asyncio.sleep(0)
+        assert not learnt  # who waits for the block is told first
+        await asyncio.sleep(10 * AFTER_BLOCK)
         assert learnt == [10]
         fees._confirmed([entry_of(2)], 11)
         fees._confirmed([entry_of(3)], 12)
@@ -52,7 +54,7 @@ def test_a_block_is_learnt_from_in_the_next_turn_and_before_anything_else_counts
         fees._confirmed([entry_of(4)], 13)
         fees._added(entry_of(5))
         assert learnt == [10, 11, 12, 13]
-        await asyncio.sleep(0)
+        await asyncio.sleep(10 * AFTER_BLOCK)
         assert learnt == [10, 11, 12, 13]
 
     asyncio.run(scene())
