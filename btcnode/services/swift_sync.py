@@ -706,8 +706,9 @@ class SwiftSync:
             store.directory, known, store.damage_reports, own=True, trusted=not self._options.validate
         )
         try:
-            batches = self._folder.runs.merged(runs, self._chain.check_stop)
-            count, utxo_hash = load_survivors(batches, snapshot.database, ledger.coins)
+            count, utxo_hash = load_survivors(
+                lambda: self._folder.runs.merged(runs, self._chain.check_stop), snapshot.database, ledger.coins
+            )
             if count != ledger.coins:
                 raise SwiftSyncFailed(f"{count} coins were found where {ledger.coins} were written")
             if listed is not None and utxo_hash != listed.utxo_hash:

@@ -188,9 +188,13 @@ class CoinRuns:
             self._let_go(taken)
             raise
 
-    def load(self, entries: Iterable[Entries], expected: int) -> NewRun:
-        """Write coins that come in order of their outpoints, some thousand at a time, as a run; as ``write``."""
-        return NewRun(self._written(entries, expected), ())
+    def load(self, entries: Callable[[], Iterator[Entries]], expected: int) -> NewRun:
+        """Write coins that come in order of their outpoints, some thousand at a time, as a run; as ``write``.
+
+        ``entries`` gives them once more where a process that was to write them has failed.
+        """
+        record = self._written_elsewhere(entries(), expected)
+        return NewRun(self._written(entries(), expected) if record is None else self._opened(record), ())
 
     def _written(self, entries: Iterable[Entries], expected: int) -> CoinRun:
         return self._opened(write_run(self._folder, entries, expected, self._on_written))

@@ -15,7 +15,7 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -375,10 +375,10 @@ class Database:
         self.coin_runs.begin_merges()
         return CommitStats(len(coins_put), len(coins_delete), len(index_puts), len(meta_puts), growths)
 
-    def load_coins(self, entries: Iterable[Entries], expected: int) -> None:
+    def load_coins(self, entries: Callable[[], Iterator[Entries]], expected: int) -> None:
         """Take coins in order of their outpoints, some thousand at a time, into a database that has none of these.
 
-        ``expected``: about how many they are. Raises as ``commit``.
+        ``entries`` gives all, and again if need be; ``expected``: about how many they are. Raises as ``commit``.
         """
         self._check_usable()
         with self._naming_run():

@@ -89,16 +89,20 @@ def load_coins(
 ) -> bytes:
     """Put the coins behind the header into ``database``, which is empty; returns their ``hash_serialized_3``.
 
-    ``file`` stands behind the header, ``height`` is that of the set's block. ``between`` is called now and then and may
+    ``file`` begins with the header, ``height`` is that of the set's block. ``between`` is called now and then and may
     raise. Raises SnapshotRefused, StorageError.
     """
+
+    def coins() -> Iterator[list[CoinItem]]:
+        file.seek(HEADER.size)
+        return _coins(file, header, height, between)
+
     try:
-        return load_survivors(_ordered(_coins(file, header, height, between)), database, header.coins)[1]
+        return load_survivors(lambda: _ordered(coins()), database, header.coins)[1]
     except (_OutOfOrder, RepeatedOutput):
         log.info("[snapshot] the coins are not in order: they are loaded some at a time")
-    file.seek(HEADER.size)
     batch: dict[bytes, bytes] = {}
-    for items in _coins(file, header, height, between):
+    for items in coins():
         batch.update(items)
         if len(batch) >= BATCH:
             database.commit(coins_put=batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from itertools import chain
 
@@ -15,23 +15,28 @@ class RepeatedOutput(Exception):
     """An outpoint is there twice."""
 
 
-def load_survivors(batches: Iterable[list[CoinItem]], database: Database, expected: int) -> tuple[int, bytes]:
+def load_survivors(
+    batches: Callable[[], Iterable[list[CoinItem]]], database: Database, expected: int
+) -> tuple[int, bytes]:
     """Put coins that come in order of their outpoints into an empty database; how many, and ``hash_serialized_3``.
 
-    ``expected``: how many they are. Raises RepeatedOutput, StorageError: nothing is in the database then.
+    ``batches`` gives all of them, and again if need be; ``expected``: how many they are. Raises RepeatedOutput,
+    StorageError: nothing is in the database then.
     """
     count, digest = 0, sha256()
 
     def entries() -> Iterator[Entries]:
-        nonlocal count
-        for items in in_chunks(chain.from_iterable(batches)):  # whole transactions, as the hash takes them
+        nonlocal count, digest
+        count, digest = 0, sha256()
+        for items in in_chunks(chain.from_iterable(batches())):  # whole transactions, as the hash takes them
             digest.update(b"".join(chain.from_iterable(items)))
-            rows = dict(sorted(items))
-            if len(rows) != len(items):
+            items.sort()  # in the order of their bytes again, where Core's is another
+            keys = [key for key, _ in items]
+            if len(set(keys)) != len(keys):
                 raise RepeatedOutput
-            count += len(rows)
-            yield list(rows), list(rows.values())
+            count += len(keys)
+            yield keys, [coin for _, coin in items]
 
     if expected:
-        database.load_coins(entries(), expected)
+        database.load_coins(entries, expected)
     return count, sha256(digest.digest()).digest()

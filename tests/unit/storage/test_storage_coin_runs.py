@@ -20,6 +20,7 @@ import lmdb
 import pytest
 
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
+from btcnode.primitives.coin import make_coin
 from btcnode.side_processes import OOM_SCORE
 from btcnode.storage import coin_merge, coin_process, coin_run, coin_runs, mapped_memory
 from btcnode.storage.coin_groups import END, GONE, NODE_SIZE, Entries, bound_between, find, low_of, pack, split, unpack
@@ -31,6 +32,7 @@ from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.database import Database
 from btcnode.storage.layout import COINS_DIR, DATABASE_FILE
 from btcnode.storage.page_check import check_file
+from btcnode.storage.survivor_load import load_survivors
 from tests.lib.coins import all_coins
 from tests.lib.full_disk import no_room
 
@@ -256,8 +258,12 @@ def test_bulk_loading_in_order(tmp_path: Path) -> None:
     coins = made(random.Random(9), 4000, [0, 1], [35])
     keys = sorted(coins)
     with closing(Database.open(tmp_path)) as database:
-        parts = (keys[at : at + 1000] for at in range(0, len(keys), 1000))
-        database.load_coins(((part, [coins[key] for key in part]) for part in parts), len(keys))
+
+        def entries() -> Iterator[Entries]:
+            for at in range(0, len(keys), 1000):
+                yield (part := keys[at : at + 1000]), [coins[key] for key in part]
+
+        database.load_coins(entries, len(keys))
         assert all_coins(CoinsDb(database)) == [(key, coins[key]) for key in keys]
     assert len(files(tmp_path)) == 1
 
@@ -423,6 +429,27 @@ def test_a_process_that_does_not_write_is_done_without(
         assert dict(all_coins(CoinsDb(database))) == alive
         assert files(tmp_path) == {run.path.name for run in database.coin_runs.runs}
         assert not database.coin_runs.pids
+
+
+@pytest.mark.parametrize("begin", [coin_process._START, *WRITERS.values()], ids=["writes", *WRITERS])
+def test_a_whole_set_is_written_by_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: str) -> None:
+    """Or without it, from the beginning: count and hash are those of one pass."""
+    monkeypatch.setattr(coin_runs, "WRITE_ENTRIES", 0)
+    monkeypatch.setattr(coin_process, "_START", begin)
+    alive = {key: make_coin(1, False, 5, script) for key, script in made(random.Random(31), 20_000, [0], [22]).items()}
+    rows = sorted(alive.items())
+    with closing(Database.open(tmp_path)) as database:
+        passes: list[int] = []
+
+        def batches() -> Iterator[list[tuple[bytes, bytes]]]:
+            passes.append(len(rows))
+            yield from (rows[at : at + 3000] for at in range(0, len(rows), 3000))
+
+        count, utxo_hash = load_survivors(batches, database, len(rows))
+        coins = CoinsDb(database)
+        assert (count, dict(all_coins(coins)), coins.utxo_stats().hash) == (len(rows), alive, utxo_hash)
+        assert len(passes) == 1 + (begin in WRITERS.values())
+        assert len(files(tmp_path)) == len(database.coin_runs.runs) == 1 and not database.coin_runs.pids
 
 
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="a stopped process cannot be told here")

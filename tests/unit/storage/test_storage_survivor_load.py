@@ -34,7 +34,7 @@ def in_batches(rows: list[Row], size: int) -> list[list[Row]]:
 def test_the_set_and_its_hash(tmp_path: Path, size: int) -> None:
     rows = rows_of(1)
     database = Database.open(tmp_path / "one")
-    count, utxo_hash = load_survivors(in_batches(rows, size), database, len(rows))
+    count, utxo_hash = load_survivors(lambda: in_batches(rows, size), database, len(rows))
     assert count == len(rows)
     coins = CoinsDb(database)
     assert sorted(all_coins(coins)) == rows
@@ -50,13 +50,13 @@ def test_an_output_that_is_there_twice(tmp_path: Path) -> None:
     rows = rows_of(2)
     database = Database.open(tmp_path)
     with pytest.raises(RepeatedOutput):
-        load_survivors(in_batches([*rows[:900], rows[899], *rows[900:]], 100), database, len(rows))
+        load_survivors(lambda: in_batches([*rows[:900], rows[899], *rows[900:]], 100), database, len(rows))
     assert all_coins(CoinsDb(database)) == []
     database.close()
 
 
 def test_no_coins_at_all(tmp_path: Path) -> None:
     database = Database.open(tmp_path)
-    count, utxo_hash = load_survivors([], database, 0)
+    count, utxo_hash = load_survivors(list, database, 0)
     assert (count, utxo_hash) == (0, CoinsDb(database).utxo_stats().hash)
     database.close()
