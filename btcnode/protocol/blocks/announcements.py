@@ -15,7 +15,7 @@ from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, Peer
 from btcnode.protocol.serving.serving import Serving
 from btcnode.protocol.transactions.tx_intake import TxIntake, rejects_transactions
-from btcnode.wire.constants import MAX_INV_SIZE, MSG_BLOCK, MSG_TX, MSG_WITNESS_FLAG, MSG_WTX
+from btcnode.wire.constants import MAX_INV_SIZE, MSG_BLOCK, MSG_TX, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import Headers, Inv, InvItem
 
 ITEMS_IN_STEP = 500  # announcements looked at in a step: some milliseconds
@@ -132,7 +132,6 @@ class Announcements:
         for done, (kind, item_hash) in enumerate(message.pairs(self._floods.announcements(peer, len(message)))):
             if done and not done % ITEMS_IN_STEP:
                 yield
-            kind &= ~MSG_WITNESS_FLAG
             if kind == MSG_BLOCK:
                 has_blocks = True
                 index = tree.find(item_hash)
@@ -143,11 +142,11 @@ class Announcements:
                     self._download.raise_best_known(peer, index)
                     if not tree.has_data(index) and index not in self._download.requests:
                         newest = item_hash
-            elif kind == (MSG_WTX if peer.wtxid_relay else MSG_TX):
+            elif kind in (MSG_WTX if peer.wtxid_relay else MSG_TX, MSG_WITNESS_TX):
                 if rejects_txs:
                     ctx.disconnect(peer, f"transaction ({to_display(item_hash)}) inv sent in violation of protocol")
                     return
-                self._intake.on_announced(peer, item_hash)
+                self._intake.on_announced(peer, item_hash, kind == MSG_WTX)
         if newest:
             self._headers.on_block_inv(peer, newest)
         if has_blocks:

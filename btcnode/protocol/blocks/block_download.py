@@ -19,7 +19,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.agenda import NEVER, NEXT_TICK
 from btcnode.protocol.blocks.block_blame import blame_for_block
-from btcnode.protocol.blocks.block_headers import accept_header
+from btcnode.protocol.blocks.block_headers import accept_header, is_mutated
 from btcnode.protocol.blocks.block_requests import BlockRequests
 from btcnode.protocol.blocks.fetch_strategy import Failure, FetchStrategy
 from btcnode.protocol.blocks.late_blocks import LateBlocks, Stalling, remember
@@ -495,18 +495,20 @@ class BlockDownload:
             ctx.excuse(peer)
             peer.blocks.stalling_since = None
             self.strategy.on_arrival(peer.id, asked, len(raw), ctx.steady, late=late is not None)
-        if self._is_here(index):
+        here = self._is_here(index) or (peer.id, index) in self._validating
+        wanted = requested or self._wants_unrequested(index)
+        if (here or tree.is_failed(index) or not wanted) and is_mutated(ctx, peer, raw, tree.height(index)):
+            return
+        if here:
             return
         if tree.is_failed(index):
             ctx.punish(peer, Offence.BLOCK_CACHED_INVALID, to_display(block_hash))
-            return
-        if (peer.id, index) in self._validating:
             return
         if not self.is_ready(index):
             self.raise_best_known(peer, index)  # the proof first
             ctx.log_peer(peer, LogLevel.DEBUG, f"block {to_display(block_hash)} dropped, its proof is not here")
             return
-        if not requested and not self._wants_unrequested(index):
+        if not wanted:
             self.raise_best_known(peer, index)  # should the form in validation be a broken one, this peer is asked
             ctx.log_peer(peer, LogLevel.DEBUG, f"unrequested block {to_display(block_hash)} dropped")
             return

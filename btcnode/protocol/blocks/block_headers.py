@@ -6,7 +6,7 @@ from btcnode.consensus.blocks import check_block, check_merkle_root, check_witne
 from btcnode.consensus.headers import check_header
 from btcnode.consensus.pow import block_work
 from btcnode.errors import DecodeError, Fault, RuleViolation
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.blocks.block_blame import UNDECODABLE, blame_for_block
@@ -15,6 +15,7 @@ from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.misbehaviour import BLOCK_OFFENCES
 from btcnode.protocol.peer import NONE, Peer
 
+MAX_LOOKED_AT = 100_000  # bytes of a block that is not needed: a millisecond or two to parse
 LOW_WORK = RuleViolation("too-little-chainwork", fault=Fault.LOW_WORK)
 
 
@@ -61,13 +62,36 @@ def accept_header(ctx: Context, peer: Peer, block: bytes) -> int:
         return NONE
 
 
+def is_mutated(ctx: Context, peer: Peer, raw: bytes, height: int) -> bool:
+    """Whether a block that nobody needs is a broken form of itself, for which the peer is blamed.
+
+    As bitcoind, which looks at every block whose parent it knows; here at small ones only, since no work of the
+    sender's stands behind what comes again and again.
+    """
+    if len(raw) > MAX_LOOKED_AT:
+        return False
+    try:
+        _check_form(ctx, parse_block(raw, exact=False), height)
+    except DecodeError:
+        return False
+    except RuleViolation as violation:
+        blame_for_block(ctx, peer, header_hash(raw[:HEADER_SIZE]), violation, compact=False)
+        return True
+    return False
+
+
+def _check_form(ctx: Context, block: ParsedBlock, height: int) -> None:
+    """Whether the bytes are those that the header means; raises RuleViolation (fault MUTATED)."""
+    check_merkle_root(block)
+    if block.n_tx and is_coinbase(block, 0):
+        check_witness_malleation(block, height >= ctx.params.segwit_height)
+
+
 def _fault_alone(ctx: Context, raw: bytes, height: int) -> RuleViolation | None:
     """The rule that a block breaks whatever the chain has, with Core's look for mutated forms first."""
     try:
         block = parse_block(raw, exact=False)
-        check_merkle_root(block)
-        if block.n_tx and is_coinbase(block, 0):
-            check_witness_malleation(block, height >= ctx.params.segwit_height)
+        _check_form(ctx, block, height)
         check_block(block, ctx.params)
     except DecodeError as error:
         return RuleViolation(UNDECODABLE, str(error), Fault.MUTATED)

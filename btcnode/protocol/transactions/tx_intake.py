@@ -152,12 +152,12 @@ class TxIntake:
 
     # -- announcements and requests ------------------------------------------------------------------------------
 
-    def on_announced(self, peer: Peer, tx_hash: bytes) -> None:
-        """A transaction was announced, by wtxid or txid as negotiated."""
+    def on_announced(self, peer: Peer, tx_hash: bytes, by_wtxid: bool) -> None:
+        """A transaction was announced, by wtxid or by txid."""
         ctx = self._ctx
         self._relay.knows(peer, tx_hash)
         if not ctx.is_initial_block_download():
-            self.download.announced(peer.id, tx_hash, peer.wtxid_relay, ctx.mockable)
+            self.download.announced(peer.id, tx_hash, by_wtxid, ctx.mockable)
 
     def on_not_found(self, peer: Peer, message: NotFound) -> None:
         """The peer has not what it was asked for: others are asked."""

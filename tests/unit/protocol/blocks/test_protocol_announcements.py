@@ -6,7 +6,7 @@ from btcnode.protocol import limits
 from btcnode.protocol.events import TipChanged
 from btcnode.testing.memory_chain import mine_chain
 from btcnode.testing.simulator import UNIX_START
-from btcnode.wire.constants import MSG_BLOCK
+from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_BLOCK
 from btcnode.wire.messages import GetData, GetHeaders, Headers, Inv, InvItem, SendHeaders
 from tests.lib.protocol_bench import Bench
 
@@ -102,6 +102,15 @@ def test_inv_of_what_we_have_is_silent(bench: Bench, blocks: list[bytes]) -> Non
     bench.receive(peer, block_inv(blocks[9]))
     assert not bench.sent(GetHeaders)
     assert not bench.sent(GetData)
+
+
+def test_an_inv_of_a_block_with_the_witness_flag_means_nothing(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    peer = bench.peer()
+    bench.receive(peer, Inv((InvItem(MSG_WITNESS_BLOCK, header_hash(blocks[8][:80])),)))
+    assert bench.state(peer).headers.best_known < 0
+    bench.receive(peer, block_inv(blocks[8]))
+    assert bench.state(peer).headers.best_known == 9
 
 
 def test_nothing_is_announced_on_the_way_between_branches(params: NetworkParams) -> None:

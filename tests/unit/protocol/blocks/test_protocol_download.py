@@ -11,6 +11,7 @@ from btcnode.primitives.header import header_hash
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
+from btcnode.protocol.blocks import block_headers
 from btcnode.protocol.blocks.unasked import MAX_AHEAD
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.events import BlockProcessed, BlockRejected, ChainSettled, PeerDisconnected, Tick
@@ -355,6 +356,35 @@ def test_mutated_block_punishes_the_sender_and_nobody_else(bench: Bench, blocks:
     deliver(bench, honest, blocks[10])
     assert bench.chain.active.height == 11
     assert bench.disconnected(honest) is None
+
+
+@pytest.mark.parametrize("number", [4, 9])
+def test_a_mutated_form_of_a_block_that_is_here_is_not_passed_over(
+    bench: Bench, blocks: list[bytes], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Core, which looks before it asks whether the block is needed; here at what is quickly looked at."""
+    bench.load(blocks[:10])
+    liar, again, late = bench.peer(), bench.peer(), bench.peer()
+    bench.receive(again, BlockMessage(blocks[number]))
+    bench.receive(liar, BlockMessage(mutated(blocks[number])))
+    assert bench.disconnected(again) is None
+    assert (closed := bench.disconnected(liar)) is not None and closed.discourage
+    assert not bench.chain.tree.is_failed(number + 1)
+    monkeypatch.setattr(block_headers, "MAX_LOOKED_AT", len(blocks[number]) - 1)
+    bench.receive(late, BlockMessage(mutated(blocks[number])))
+    assert bench.disconnected(late) is None
+
+
+def test_a_mutated_form_of_a_block_that_nobody_wants_is_not_passed_over(params: NetworkParams) -> None:
+    bench = Bench(params)
+    best, other = mine_chain(params, 12, UNIX_START - 60), mine_chain(params, 3, UNIX_START - 60, extra=b"\x09")
+    bench.load(best)
+    honest, liar = bench.peer(), bench.peer()
+    bench.receive(honest, BlockMessage(other[0]))
+    bench.receive(liar, BlockMessage(mutated(other[0])))
+    assert bench.disconnected(honest) is None
+    assert bench.disconnected(liar) is not None
+    assert not bench.all(fx.ProcessBlock)
 
 
 @pytest.mark.parametrize("fault", ["mutated", "cut", "overdrawn"])

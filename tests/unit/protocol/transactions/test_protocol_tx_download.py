@@ -15,7 +15,7 @@ from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.protocol.transactions import orphanage, tx_download, tx_intake
 from btcnode.settings.permissions import Permission
 from btcnode.testing.small_pool import COIN_VALUE, INVALID_SCRIPT, SmallPool, coin, output, spend
-from btcnode.wire.constants import MSG_TX, MSG_WITNESS_TX, MSG_WTX
+from btcnode.wire.constants import MSG_TX, MSG_WITNESS_FLAG, MSG_WITNESS_TX, MSG_WTX
 from btcnode.wire.messages import GetData, Inv, InvItem, NotFound, TxMessage
 from tests.lib.protocol_bench import Bench
 
@@ -98,6 +98,16 @@ def test_invs_of_the_other_kind_are_ignored(node: Bench) -> None:
     node.receive(peer, Inv((InvItem(MSG_TX, simple(1).txid),)))
     node.wait(5)
     assert not asked(node, peer)
+
+
+def test_an_inv_of_a_transaction_with_witness_is_one_by_txid(node: Bench) -> None:
+    """bitcoind takes it from any peer; the same flag on another kind means nothing."""
+    for peer in (outbound(node), node.peer(OUTBOUND, services=1033)):
+        tx = simple(peer)
+        unknown = InvItem(MSG_WITNESS_FLAG | MSG_WTX, simple(100 + peer).wtxid)
+        node.receive(peer, Inv((InvItem(MSG_WITNESS_TX, tx.txid), unknown)))
+        node.wait(2.2, each=0.1)
+        assert node.sent(GetData, peer) == [GetData((InvItem(MSG_WITNESS_TX, tx.txid),))]
 
 
 def test_overloaded_peers_wait_and_full_ones_are_not_listened_to(node: Bench) -> None:
