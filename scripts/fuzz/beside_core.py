@@ -1,0 +1,52 @@
+"""Let one btcnode and one bitcoind lead the same random life on regtest, and tell where they part.
+
+    python scripts/fuzz/beside_core.py --bitcoind /path/to/bitcoind --lives pool --seed 1 --worlds 10 --steps 300
+
+``pool``: transactions of every kind under options of every kind, packages, deltas, blocks, reorganisations, restarts.
+``talk``: peers that say anything in any order, and what each hears of both nodes.
+A world is named by its life, seed and number; the first difference of a world ends it. The exit status is 1 when
+there was one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
+
+from tests.lib.beside_core.lives import LIVES, lead
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bitcoind", default=os.environ.get("BTCNODE_BITCOIND"), help="the program to compare with")
+    parser.add_argument("--lives", default=",".join(LIVES), help="which, separated by commas")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first world")
+    parser.add_argument("--worlds", type=int, default=3, help="of each life")
+    parser.add_argument("--steps", type=int, default=200, help="of each world")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no world after this time")
+    args = parser.parse_args()
+    if not args.bitcoind:
+        parser.error("no bitcoind: --bitcoind or BTCNODE_BITCOIND names one")
+    begun, parted = time.monotonic(), 0
+    for number in range(args.first, args.first + args.worlds):
+        for name in args.lives.split(","):
+            if time.monotonic() - begun > args.seconds:
+                return int(parted > 0)
+            with tempfile.TemporaryDirectory(prefix="beside-core-") as directory:
+                calls, difference = lead(name, args.bitcoind, Path(directory), f"{args.seed} {number}", args.steps)
+            print(f"{name}, seed {args.seed}, world {number}: {calls} calls compared", flush=True)
+            if difference:
+                parted += 1
+                print(f"PARTED: {difference}", flush=True)
+    return int(parted > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

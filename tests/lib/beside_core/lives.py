@@ -1,0 +1,27 @@
+"""The lives there are, and how one is led from its beginning to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from tests.lib.mempool_lab import START
+
+from . import pool, talk
+from .pair import Difference, Pair, Tie
+
+LIVES: dict[str, Callable[[Pair, Random, int], int]] = {"pool": pool.live, "talk": talk.live}
+
+
+def lead(name: str, bitcoind: str, directory: Path, seed: str, steps: int) -> tuple[int, str]:
+    """Lead a life; how many calls were compared, and where the nodes parted (empty when they did not)."""
+    pair = Pair(bitcoind, directory, START)
+    try:
+        with pair:
+            LIVES[name](pair, Random(f"{name} {seed}"), steps)
+    except Tie:
+        return pair.calls, ""
+    except Difference as difference:
+        return pair.calls, str(difference)
+    return pair.calls, ""
