@@ -156,6 +156,9 @@ TX_INV_BURST = 6_000.0
 RESERVED_ORPHAN_WEIGHT_PER_PEER = 404_000  # x 125 peers = 50 M weight units, kept as bytes: at most 50 MB
 MAX_ORPHANAGE_SCORE = 3000  # announcements, and one for ten inputs: at most 30,000 inputs x about 600 B = 18 MB more
 ORPHAN_SCORE_INPUTS = 10
+MAX_ORPHAN_RESOLUTIONS = (
+    5_000  # ours: parents of a new orphan times peers to be asked for them, its sender first: 10 ms
+)
 MAX_PACKAGE_CANDIDATES = 100  # ours: children of one parent looked at for a package, the newest
 RECENT_REJECTS = 120_000  # remembered at least, at most twice as many; two such filters
 RECENT_REJECTS_BITS_LOG2 = 23  # two generations of 1 MiB; 8 positions: 2 x (1 - e^(-8n/m))^8 = 4e-8 false answers

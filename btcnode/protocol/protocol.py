@@ -452,10 +452,11 @@ class Protocol:
         self._ctx.log(LogLevel.DEBUG, "net", f"Cleared nodestate for peer={peer.id}")
         if peer.kind is ConnectionKind.PRIVATE_BROADCAST:
             self._private.forget(peer)
+        helped = self._download.has_share(peer)
         self._ctx.states.apply(peer, PeerEvent.LOST)
         self._connections.on_disconnected(peer, event.retry_v1)
-        for other in self._ctx.established():
-            self._download.request_more(other)
+        if helped:  # not those who only come and go
+            self._request_of_all()
 
     def _on_change(self, change: Change) -> None:
         """A connection is in another state: begin and end what follows from that."""

@@ -112,6 +112,10 @@ class BlockDownload:
         self.strategy.on_failure(peer.id, Failure.GONE, len(in_flight), self._ctx.steady)
         self.strategy.remove(peer.id)
 
+    def has_share(self, peer: Peer) -> bool:
+        """Whether others may have something to do once this peer is gone."""
+        return bool(peer.blocks.in_flight) or peer.id in self._assembled or peer.blocks.preferred
+
     def may_sync_from(self, peer: Peer) -> bool:
         """Whether initial synchronisation uses this peer: outbound ones, others when there is nobody else."""
         if peer.blocks.preferred:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from btcnode.mempool.rejection import TxResult
 from btcnode.protocol.limits import (
     GETDATA_TX_INTERVAL,
+    MAX_ORPHAN_RESOLUTIONS,
     MAX_PEER_TX_ANNOUNCEMENTS,
     MAX_PEER_TX_REQUEST_IN_FLIGHT,
     MAX_TX_ANNOUNCEMENTS,
@@ -294,7 +295,8 @@ class TxDownload:
                 self._rejects.add(wtxid)
             else:
                 refused.parents = missing
-                for candidate in candidates:
+                askable = max(1, MAX_ORPHAN_RESOLUTIONS // max(1, len(missing)))
+                for candidate in candidates[:askable]:
                     self._resolve_by(missing, candidate, now)
                     self.orphanage.add(tx, candidate)
                 if came_since:

@@ -117,6 +117,23 @@ def test_inbound_peers_are_spared_while_outbound_ones_deliver(bench: Bench, old_
     assert len(requested(bench, inbound)) == 16
 
 
+def test_who_only_comes_and_goes_costs_no_look_at_all_the_others(
+    bench: Bench, old_blocks: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look can be a walk over the window of blocks, and a stranger comes and goes a thousand times a minute."""
+    outbound = bench.peer(OUTBOUND)
+    learn(bench, outbound, old_blocks)
+    strangers = [bench.peer() for _ in range(5)]
+    looked_at: list[int] = []
+    monkeypatch.setattr(bench.protocol._download, "request_more", lambda peer: looked_at.append(peer.id))
+    for stranger in strangers:
+        bench.step(PeerDisconnected(stranger))
+    assert not looked_at
+    others = [bench.peer(), bench.peer()]
+    bench.step(PeerDisconnected(outbound))
+    assert set(others) <= set(looked_at)
+
+
 def test_limited_peers_serve_no_old_blocks(bench: Bench, old_blocks: list[bytes]) -> None:
     peer = bench.peer(services=NODE_NETWORK_LIMITED | NODE_WITNESS)
     learn(bench, peer, old_blocks)

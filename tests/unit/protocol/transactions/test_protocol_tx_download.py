@@ -12,6 +12,7 @@ from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.limits import MAX_ORPHAN_RESOLUTIONS
 from btcnode.protocol.transactions import orphanage, tx_download, tx_intake
 from btcnode.settings.permissions import Permission
 from btcnode.testing.small_pool import COIN_VALUE, INVALID_SCRIPT, SmallPool, coin, output, spend
@@ -450,6 +451,23 @@ def test_an_orphan_with_two_cheap_parents_is_hopeless(node: Bench, pool: SmallPo
     child = spend([output(first), output(second)], 2 * COIN_VALUE, 9000)
     send(node, pool, outbound(node), first, second, child)
     assert not node.protocol.orphans()
+
+
+def test_thousands_of_parents_are_not_asked_of_everybody(node: Bench, pool: SmallPool) -> None:
+    """A hundred peers that announced an orphan with 2,400 parents made a quarter of a million requests of it."""
+    strangers = [bytes([7]) + n.to_bytes(31, "little") + bytes(4) for n in range(2_400)]
+    wide, narrow = spend(strangers, COIN_VALUE, 1000), spend(strangers[:30], COIN_VALUE, 1000)
+    peers = [outbound(node) for _ in range(20)]
+    tracker = node.protocol._intake.download.tracker
+    for tx, askers in ((narrow, 20), (wide, 2)):
+        for peer in peers:
+            node.receive(peer, inv(tx))
+        known = len(tracker) - sum(tx.wtxid in of.all for of in tracker._peers.values())
+        send(node, pool, peers[0], tx)
+        (orphan,) = [orphan for orphan in node.protocol.orphans() if orphan.wtxid == tx.wtxid]
+        assert len(orphan.announcers) == askers
+        assert orphan.announcers[0] == peers[0]
+        assert len(tracker) - known <= MAX_ORPHAN_RESOLUTIONS
 
 
 # -- orphans that take long to parse -------------------------------------------------------------------------------
