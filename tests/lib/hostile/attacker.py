@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from btcnode.wire.framing import FRAME_HEADER_SIZE, FrameError
-from btcnode.wire.messages import Feature, Verack, Version
+from btcnode.wire.messages import Feature, Verack, Version, WtxidRelay
 from btcnode.wire.registry import encode_message
 from btcnode.wire.v2_transport import V2Transport
 from tests.lib.hostile.kinds import LOGIN, Door, Kind, Reading, Source
@@ -42,10 +42,11 @@ class Tally:
 
 
 def greeting(features: Sequence[bytes] = ()) -> bytes:
-    """version, features, verack: nodes take the others without having answered the first."""
+    """version, wtxidrelay, features, verack: nodes take the others without having answered the first."""
     nonce = int.from_bytes(os.urandom(8), "little")
     version = Version(services=9, time=int(time.time()), nonce=nonce, user_agent=b"/hostile/")
-    return b"".join(encode_message(PARAMS.magic, message) for message in (version, *map(Feature, features), Verack()))
+    messages = (version, WtxidRelay(), *map(Feature, features), Verack())
+    return b"".join(encode_message(PARAMS.magic, message) for message in messages)
 
 
 def split_frames(data: bytes) -> Iterator[tuple[str, bytes]]:

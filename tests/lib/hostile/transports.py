@@ -7,6 +7,7 @@ import os
 import struct
 from itertools import chain, repeat
 
+from btcnode.descriptors.checksum import with_checksum
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.wire.messages import Version
@@ -150,6 +151,12 @@ def _many_addresses(world: World, _: int) -> Source:
     return _call(json.dumps({"method": "getdescriptoractivity", "params": [[block], [wanted]], "id": 1}).encode())
 
 
+def _derives(world: World, _: int) -> Source:
+    """Users want to know ten thousand addresses of a descriptor."""
+    wanted = with_checksum(RANGED)
+    return _call(json.dumps({"method": "deriveaddresses", "params": [wanted, [0, 9_999]], "id": 1}).encode())
+
+
 def _chunked(world: World, _: int) -> Source:
     """A question of a stranger's whose body comes in chunks of a byte."""
     head = b"POST /rest/getutxos.json HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -238,6 +245,7 @@ HTTP = (
         door=Door.RPC,
         fixed=60,
     ),
+    Kind("RPC, 16 derive 10,000 addresses", _derives, door=Door.RPC, fixed=16),
     Kind("RPC, wallets of odd names pipelined", _odd_wallets, door=Door.RPC, few=True),
     Kind("RPC, 300 idle", lambda *_: once(), door=Door.RPC, fixed=300),
     Kind("RPC, 300 requests that never end", _endless_head, door=Door.RPC, fixed=300, pause=0.2),
