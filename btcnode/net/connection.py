@@ -167,6 +167,7 @@ class Connection(asyncio.Protocol):
         self.last_receive = 0.0
         self.opened = False
         self.close_reason = ""
+        self.pressed_at = -inf  # when the protocol was last told that there is more to come than is read
         self.ended_at = inf  # when the other end was seen to be closed, while there was something to read before that
         self.peer_name = ""  # its address and port
         self.group = b""  # of its address
@@ -240,11 +241,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def unread_since(self) -> float:
-        """Since when there is something of it that is not handed over (the loop's time), while nothing is taken.
+        """Since when there has always been something of it that was not handed over (the loop's time).
 
-        Infinite while its messages or its bytes are taken; a while in which some were, and not all, does not count.
+        Infinite while its bytes are taken from the socket.
         """
-        return inf if self._receiving or self._reading else self._behind_since
+        return inf if self._reading else self._behind_since
 
     @property
     def fileno(self) -> int:

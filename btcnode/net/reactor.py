@@ -56,7 +56,7 @@ MEASURE_INTERVAL = 1.0  # seconds
 LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds
 UNLIMITED = Permission.NOBAN | Permission.DOWNLOAD | Permission.RELAY  # who has one of these gets what it asks for
 TICK_INTERVAL = 0.1  # seconds
-PRESSING = 20.0  # seconds for which a peer goes on sending while nobody reads, before the protocol hears of it
+PRESSING = 20.0  # seconds for which a peer has more to come than is read, before the protocol hears of it (again)
 LEFT_BEHIND = 2.0  # seconds that are spent on what a peer that is gone has sent
 ENDED = getattr(select, "POLLRDHUP", 0)  # Linux's; elsewhere ends in order are seen when all before them is read
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
@@ -243,7 +243,8 @@ class Reactor:
         for fileno, seen in poll.poll(0):
             connection = unread[fileno]
             if seen == select.POLLIN:
-                if now >= connection.unread_since + PRESSING:
+                if now >= max(connection.unread_since, connection.pressed_at) + PRESSING:
+                    connection.pressed_at = now
                     pressing.append(connection.peer_id)
                 continue
             connection.ended_at = min(connection.ended_at, now)

@@ -161,7 +161,10 @@ class SendBufferState:
 
 @record
 class PeersPressing:
-    """Peers that have gone on sending for long while we did not read from them, until no buffer had any room left."""
+    """Peers that have sent more than we read, for long and until no buffer had any room left.
+
+    Whether somebody is still there cannot be seen then: the end of the connection lies behind what waits.
+    """
 
     peer_ids: tuple[int, ...]
 

@@ -281,7 +281,7 @@ class Protocol:
             WorkMeasured: self._work.on_measured,
             MalformedMessage: self._on_malformed,
             SendBufferState: self._on_send_buffer,
-            PeersPressing: self._floods.on_pressing,
+            PeersPressing: self._pings.on_pressing,
             PeerTurn: self._on_turn,
             Tick: self._on_tick,
             BlockProcessed: self._on_block_processed,

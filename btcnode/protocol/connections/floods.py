@@ -16,7 +16,6 @@ from btcnode.settings.permissions import Permission
 
 if TYPE_CHECKING:
     from btcnode.protocol.context import Context
-    from btcnode.protocol.events import PeersPressing
 
 
 class Floods:
@@ -58,12 +57,12 @@ class Floods:
             self._until[peer.id] = self._ctx.steady + FLOOD_PAUSE
             self._ctx.pause(peer, PAUSE_FLOOD)
 
-    def on_pressing(self, event: PeersPressing) -> None:
-        """Peers went on sending while nobody read: who is not read for what it sent is let go, the others wait."""
-        for peer_id in event.peer_ids:
-            peer = self._ctx.peers.get(peer_id)
-            if peer is not None and peer.pauses & (PAUSE_FLOOD | PAUSE_WORK) and not peer.is_spared:
-                self._ctx.punish(peer, Offence.PRESSING)
+    def let_go(self, peer: Peer) -> bool:
+        """Disconnect who goes on sending while it is not read from for what it sent, friends excepted; whether so."""
+        if not peer.pauses & (PAUSE_FLOOD | PAUSE_WORK) or peer.is_spared:
+            return False
+        self._ctx.punish(peer, Offence.PRESSING)
+        return True
 
     def tick(self) -> None:
         """Read again from those who have waited."""

@@ -13,6 +13,7 @@ from btcnode.protocol.connections.floods import Floods
 from btcnode.protocol.connections.peer_states import PeerEvent
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
+from btcnode.protocol.events import PeersPressing
 from btcnode.protocol.limits import (
     HEARTBEAT_MISSED,
     MAX_OWED_PONGS,
@@ -83,6 +84,21 @@ class Pings:
                 self._ctx.send(peer, Pong(nonce))
             if not owed:
                 del self._owing[peer_id]
+
+    def on_pressing(self, event: PeersPressing) -> None:
+        """Peers send more than we read: who may stay gets something to read, which shows whether it is still there.
+
+        A system that has nobody for it any more refuses it, and the connection ends.
+        """
+        for peer_id in event.peer_ids:
+            peer = self._ctx.peers.get(peer_id)
+            if peer is None or not peer.role.is_spoken_to or self._floods.let_go(peer):
+                continue
+            if peer.ping.nonce:  # its answer may lie behind what waits
+                self._ctx.send(peer, Ping(peer.ping.nonce))
+            elif peer.role.is_complete:
+                self._send(peer)
+                self.watch(peer)
 
     def on_pong(self, peer: Peer, message: Pong) -> None:
         """Take the round-trip time if the nonce is that of the ping under way; a missing or zero nonce cancels it."""

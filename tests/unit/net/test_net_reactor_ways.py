@@ -7,7 +7,6 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
-from math import inf
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from btcnode.protocol.events import (
 from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.settings.permissions import AccessRules, parse_whitelist
 from btcnode.wire.framing import encode_frame
-from btcnode.wire.messages import Version
+from btcnode.wire.messages import Ping, Version
 from btcnode.wire.netaddr import NetAddress, Network
 
 MAGIC = b"\xfa\xbf\xb5\xda"
@@ -45,6 +44,7 @@ class Brain:
         self.arrivals: asyncio.Queue[PeerConnected] = asyncio.Queue()
         self.departures: asyncio.Queue[PeerDisconnected] = asyncio.Queue()
         self.pressing: asyncio.Queue[PeersPressing] = asyncio.Queue()
+        self.greetings: asyncio.Queue[MessageReceived] = asyncio.Queue()
 
     def step_all(self, _: float, happened: Sequence[Any]) -> list[fx.Effect]:
         for event in happened:
@@ -53,6 +53,8 @@ class Brain:
                 self.arrivals.put_nowait(event)
             elif isinstance(event, PeersPressing):
                 self.pressing.put_nowait(event)
+            elif isinstance(event, MessageReceived) and isinstance(event.message, Version):
+                self.greetings.put_nowait(event)
             elif isinstance(event, PeerDisconnected):
                 self.departures.put_nowait(event)
         effects, self.next = self.next, []
@@ -224,7 +226,7 @@ def test_what_a_gone_peer_has_left_is_not_worked_on_for_long(monkeypatch: pytest
 
 
 def test_who_presses_on_while_nobody_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once no buffer has room left the end of a connection cannot be seen any more."""
+    """Once no buffer has room left the end of a connection cannot be seen, but that what is sent is refused."""
     monkeypatch.setattr(reactor_module, "PRESSING", 0.3)
 
     async def run() -> None:
@@ -236,6 +238,8 @@ def test_who_presses_on_while_nobody_reads_is_told(monkeypatch: pytest.MonkeyPat
         for _ in range(3):
             writers.append((await asyncio.open_connection(reactor.bound[0].host, reactor.bound[0].port))[1])
             await brain.arrivals.get()
+            writers[-1].write(encode_frame(MAGIC, "version", Version(services=9, time=0, nonce=5).encode()))
+            await brain.greetings.get()
         for peer_id in (0, 1):
             reactor.connections[peer_id].set_receiving(False)
         frames = encode_frame(MAGIC, "ping", bytes(8)) * 200_000
@@ -243,9 +247,14 @@ def test_who_presses_on_while_nobody_reads_is_told(monkeypatch: pytest.MonkeyPat
         writers[1].write(frames[:50_000])  # there is room for that, and who is read from may send as much as it likes
         async with asyncio.timeout(30):
             assert (await brain.pressing.get()).peer_ids == (0,)
-        reactor.connections[0].set_receiving(True)
-        assert reactor.connections[0].unread_since == inf
-        for writer in writers:
+        assert brain.pressing.empty()
+        writers[0].transport.abort()  # its end lies behind what waits
+        brain.next = [fx.Send(0, Ping(1))]
+        async with asyncio.timeout(30):
+            while (gone := await brain.departures.get()).peer_id:
+                pass
+        assert gone.reason == "remote end closed"
+        for writer in writers[1:]:
             writer.transport.abort()
         await reactor.close()
 
