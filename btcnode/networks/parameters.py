@@ -8,7 +8,6 @@ them are listed in ``script_flag_exceptions``. Hashes are in internal byte order
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from struct import pack
 from typing import Any, NamedTuple
 
@@ -112,7 +111,7 @@ class NetworkParams(AddressPrefixes):
     segwit_height: int
     min_bip9_warning_height: int
     bip30_exceptions: tuple[tuple[int, BlockHash], ...]
-    script_flag_exceptions: Mapping[BlockHash, int] = field(hash=False)
+    script_flag_exceptions: Mapping[BlockHash, int]
     deployments: tuple[Deployment, ...]
     minimum_chain_work: int
     assume_valid: BlockHash | None
@@ -120,6 +119,9 @@ class NetworkParams(AddressPrefixes):
     chain_tx_data: ChainTxData
     headers_sync: HeadersSync
     prune_after_height: int
+
+    def __hash__(self) -> int:  # caches of what depends on them look it up with each script
+        return hash(self.chain)
 
     @property
     def is_test_chain(self) -> bool:
