@@ -586,8 +586,14 @@ class Chainstate:
         self._besieged = self.active.tip
         self.standings.forget(index)
         if condemns and violation.fault is not Fault.MUTATED:
-            self.tree.mark_failed(index, for_good=for_good)
+            self._condemn(index, for_good=for_good)
         return [BlockRejected(index, violation, top >= 0, top)]
+
+    def _condemn(self, index: int, *, for_good: bool = True) -> None:
+        best = self.tree.best_header
+        self.tree.mark_failed(index, for_good=for_good)
+        if self.tree.is_failed(best):
+            self.tree.prefer_best(self.active.tip)
 
     # -- manual control ------------------------------------------------------------------------------------------
 
@@ -605,11 +611,12 @@ class Chainstate:
                 deep = self.proven is not None and self.active.height - height >= ROOTS_KEPT
                 if deep or not self.tree.has_undo(self.active.at(height)):
                     raise StorageError(f"The chain cannot be taken back below height {height}: its data is not here")
-        self.tree.mark_failed(index)
+        self._condemn(index)
 
     def reconsider(self, index: int) -> None:
         """Forget that a block, its ancestors and its descendants were found invalid (reconsiderblock)."""
         self.tree.clear_failed(index)
+        self.tree.prefer_best(self.active.tip)
 
     def forget_verdicts(self) -> None:
         """Judge anew what was found invalid when it was to be connected: damaged coins may have been the reason.

@@ -412,6 +412,7 @@ class HeaderTree:
         """
         if index == 0:
             raise ValueError("genesis cannot be invalid")
+        best = self.best_header
         if for_good:
             self._suspects.pop(index, None)
         else:
@@ -424,6 +425,8 @@ class HeaderTree:
                 marked.append(at)
                 self._set_status(at, status[at] | FAILED_CHILD)
         self._recalculate()
+        if not self.is_failed(best):  # nothing has become better
+            self.best_header = best
         return marked
 
     def clear_failed(self, index: int) -> list[int]:
@@ -444,6 +447,16 @@ class HeaderTree:
             self._set_status(at, status[at] & ~FAILED_MASK)
         self._recalculate()
         return cleared
+
+    def prefer_best(self, tip: int) -> None:
+        """Among headers with as much work as the best has, the one on the way to the active ``tip`` is it.
+
+        As Core's RecalculateBestHeader, which begins at the tip and takes what has more work.
+        """
+        while tip >= 0 and self.is_failed(tip):
+            tip = self.columns.prev[tip]
+        if tip >= 0 and self.chainwork(tip) == self.chainwork(self.best_header):
+            self.best_header = tip
 
     def confirm_failed(self, index: int) -> None:
         """The block that was marked as failed for this run only has failed for good."""

@@ -266,6 +266,22 @@ def test_invalidate_and_reconsider(state: Chainstate) -> None:
         state.invalidate(0)
 
 
+def test_the_best_header_is_the_active_chains_among_equals(state: Chainstate) -> None:
+    """Headers that nobody has blocks for came first; what is left of the tip's chain wins when it has their work."""
+    ahead, blocks = chain(4, extra=b"\x53"), chain(6)
+    for raw in ahead:
+        state.tree.add(raw[:HEADER_SIZE], NOW)
+    for raw in blocks:
+        state.process_block(raw, NOW)
+    index = [state.tree.find(name(raw)) for raw in blocks]
+    state.invalidate(index[4])
+    assert state.tree.best_header == index[3]
+    state.invalidate(index[3])
+    assert state.tree.best_header == state.tree.find(name(ahead[3]))  # it has more work than the tip
+    state.reconsider(index[4])
+    assert state.tree.best_header == index[5]
+
+
 def test_steps_come_one_at_a_time(state: Chainstate) -> None:
     blocks = chain(2)
     for raw in blocks:
