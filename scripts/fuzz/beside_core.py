@@ -4,6 +4,8 @@
 
 ``pool``: transactions of every kind under options of every kind, packages, deltas, blocks, reorganisations, restarts.
 ``talk``: peers that say anything in any order, and what each hears of both nodes.
+``chain``: branches in any order with faults of every kind, blocks condemned and pardoned, restarts, chains connected
+anew.
 A world is named by its life, seed and number; the first difference of a world ends it. The exit status is 1 when
 there was one.
 """
@@ -15,6 +17,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
@@ -31,20 +34,24 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, default=3, help="of each life")
     parser.add_argument("--steps", type=int, default=200, help="of each world")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no world after this time")
+    parser.add_argument("--verbose", action="store_true", help="tell what came of the calls, and how often")
     args = parser.parse_args()
     if not args.bitcoind:
         parser.error("no bitcoind: --bitcoind or BTCNODE_BITCOIND names one")
-    begun, parted = time.monotonic(), 0
+    begun, parted, outcomes = time.monotonic(), 0, Counter[str]()
     for number in range(args.first, args.first + args.worlds):
         for name in args.lives.split(","):
             if time.monotonic() - begun > args.seconds:
-                return int(parted > 0)
+                break
             with tempfile.TemporaryDirectory(prefix="beside-core-") as directory:
-                calls, difference = lead(name, args.bitcoind, Path(directory), f"{args.seed} {number}", args.steps)
-            print(f"{name}, seed {args.seed}, world {number}: {calls} calls compared", flush=True)
+                pair, difference = lead(name, args.bitcoind, Path(directory), f"{args.seed} {number}", args.steps)
+            print(f"{name}, seed {args.seed}, world {number}: {pair.calls} calls compared", flush=True)
+            outcomes.update(pair.outcomes)
             if difference:
                 parted += 1
                 print(f"PARTED: {difference}", flush=True)
+    if args.verbose:
+        print("".join(f"{count:8d}  {outcome}\n" for outcome, count in outcomes.most_common()))
     return int(parted > 0)
 
 

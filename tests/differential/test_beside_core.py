@@ -15,11 +15,11 @@ from tests.lib.bitcoind import find_bitcoind
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["pool"])
+@pytest.mark.parametrize("name", ["pool", "chain"])
 def test_a_life_beside_bitcoind(tmp_path: Path, name: str) -> None:
     bitcoind = find_bitcoind()
     if bitcoind is None:
         pytest.skip("no bitcoind: set BTCNODE_BITCOIND")
-    calls, difference = lead(name, bitcoind, tmp_path, "short", 120)
+    pair, difference = lead(name, bitcoind, tmp_path, "short", 120)
     assert not difference, difference
-    assert calls > 500
+    assert pair.calls > 500

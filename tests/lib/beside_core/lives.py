@@ -8,20 +8,20 @@ from random import Random
 
 from tests.lib.mempool_lab import START
 
-from . import pool, talk
+from . import chain, pool, talk
 from .pair import Difference, Pair, Tie
 
-LIVES: dict[str, Callable[[Pair, Random, int], int]] = {"pool": pool.live, "talk": talk.live}
+LIVES: dict[str, Callable[[Pair, Random, int], None]] = {"pool": pool.live, "talk": talk.live, "chain": chain.live}
 
 
-def lead(name: str, bitcoind: str, directory: Path, seed: str, steps: int) -> tuple[int, str]:
-    """Lead a life; how many calls were compared, and where the nodes parted (empty when they did not)."""
+def lead(name: str, bitcoind: str, directory: Path, seed: str, steps: int) -> tuple[Pair, str]:
+    """Lead a life; both nodes, stopped, and where they parted (empty when they did not)."""
     pair = Pair(bitcoind, directory, START)
     try:
         with pair:
             LIVES[name](pair, Random(f"{name} {seed}"), steps)
     except Tie:
-        return pair.calls, ""
+        return pair, ""
     except Difference as difference:
-        return pair.calls, str(difference)
-    return pair.calls, ""
+        return pair, str(difference)
+    return pair, ""

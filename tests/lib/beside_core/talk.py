@@ -34,6 +34,7 @@ PEERS = 4
 TIMEOUT_S = 20.0
 SETTLE_S = 3.0
 QUIET_S = 0.02
+UNDONE_S = 0.3  # after blocks were taken back: what is asked for then
 MOST_BYTES = 3_900_000
 USUAL = NODE_NETWORK | NODE_WITNESS
 BLOCK_KINDS = (2, 2, 3, 4, 1 << 30 | 2, 1 << 30 | 3, 1 << 30 | 4, 6)
@@ -263,6 +264,8 @@ class Talk:
         if height < self.world.height:
             self.pair.both("invalidateblock", to_display(_hash(self.world.raws[height])))
             self.world.back_to(height)
+            time.sleep(UNDONE_S)
+            self._compare()
             self._submit()  # bitcoind tells new peers the former height until there is another block
 
     # -- saying and hearing --------------------------------------------------------------------------------------
@@ -595,8 +598,8 @@ class Talk:
         return command, payload
 
 
-def live(pair: Pair, rng: Random, steps: int) -> int:
-    """A whole conversation; how many calls were compared. Raises Difference."""
+def live(pair: Pair, rng: Random, steps: int) -> None:
+    """A whole conversation. Raises Difference."""
     rows = rng.sample(OPTIONS, rng.choice((0, 1, 2)))
     pair.options = [word for row in rows for word in rng.choice(row).split()]
     talk = Talk(pair, rng)
@@ -608,4 +611,3 @@ def live(pair: Pair, rng: Random, steps: int) -> int:
             talk.step()
     finally:
         talk.close()
-    return pair.calls
