@@ -116,6 +116,7 @@ from btcnode.protocol.transactions.tx_intake import TxIntake
 from btcnode.protocol.transactions.tx_relay import TxRelay
 from btcnode.wire import messages as m
 from btcnode.wire.codec import LimitExceeded, Message
+from btcnode.wire.constants import BIP31_VERSION
 from btcnode.wire.registry import Sealed, UnknownMessage
 
 if TYPE_CHECKING:
@@ -581,6 +582,8 @@ class Protocol:
         peer = self._ctx.peers.get(event.peer_id)
         if peer is not None:
             peer.last_received = self._ctx.mockable
+            if event.command == m.Ping.command and 0 < peer.common_version <= BIP31_VERSION:
+                return  # whose pings have no nonce
             detail = f"{event.command} {event.reason}".strip()
             if event.kind is Malformation.PAYLOAD:
                 where = f"ProcessMessages({printable(event.command)}, {event.size} bytes)"

@@ -25,7 +25,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.peer import Peer
 from btcnode.protocol.timer_wheel import TimerWheel
 from btcnode.wire.constants import BIP31_VERSION
-from btcnode.wire.messages import Ping, Pong
+from btcnode.wire.messages import Ping, PingWithoutNonce, Pong
 
 
 class Pings:
@@ -209,5 +209,9 @@ class Pings:
         ping.sent_at = mockable
         if not ping.nonce:
             ping.unanswered_since = mockable
-        ping.nonce = nonce if peer.common_version > BIP31_VERSION else 0
-        self._ctx.send(peer, Ping(nonce))
+        if peer.common_version > BIP31_VERSION:
+            ping.nonce = nonce
+            self._ctx.send(peer, Ping(nonce))
+        else:
+            ping.nonce = 0  # no pong will come
+            self._ctx.send(peer, PingWithoutNonce())

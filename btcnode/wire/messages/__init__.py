@@ -5,7 +5,7 @@ from btcnode.wire.messages.addresses import Addr, AddrEntry, AddrV2
 from btcnode.wire.messages.blocks import BlockMessage, MerkleBlock, TxMessage
 from btcnode.wire.messages.bloom import FilterAdd, FilterClear, FilterLoad
 from btcnode.wire.messages.compact import BlockTxn, CmpctBlock, GetBlockTxn, PrefilledTx, SendCmpct
-from btcnode.wire.messages.control import FeeFilter, GetAddr, Mempool, Ping, Pong, SendHeaders
+from btcnode.wire.messages.control import FeeFilter, GetAddr, Mempool, Ping, PingWithoutNonce, Pong, SendHeaders
 from btcnode.wire.messages.filters import CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters
 from btcnode.wire.messages.handshake import Feature, FinalAlert, SendAddrV2, SendTxRcncl, Verack, Version, WtxidRelay
 from btcnode.wire.messages.headers import GetBlocks, GetHeaders, Headers
@@ -20,7 +20,7 @@ __all__ = [
     "CmpctBlock", "Feature", "FeeFilter", "FilterAdd", "FilterClear", "FilterLoad", "FinalAlert", "GetAddr",
     "GetBlockSpent", "GetBlockTxn", "GetBlocks", "GetCFCheckpt", "GetCFHeaders", "GetCFilters", "GetData",
     "GetHeaders", "GetUtreexoProof", "GetUtreexoRoot", "GetUtxoSet", "GetUtxoTree", "GetXBlockTx", "GetXThin",
-    "Headers", "Inv", "InvItem", "Mempool", "MerkleBlock", "Message", "NotFound", "Ping", "Pong", "PrefilledTx",
-    "SendAddrV2", "SendCmpct", "SendHeaders", "SendTxRcncl", "TxMessage", "UtreexoProof", "UtreexoRoot",
+    "Headers", "Inv", "InvItem", "Mempool", "MerkleBlock", "Message", "NotFound", "Ping", "PingWithoutNonce", "Pong",
+    "PrefilledTx", "SendAddrV2", "SendCmpct", "SendHeaders", "SendTxRcncl", "TxMessage", "UtreexoProof", "UtreexoRoot",
     "UtxoSetChunk", "UtxoTree", "Verack", "Version", "WtxidRelay", "XBlockTx", "XThinBlock",
 ]  # fmt: skip

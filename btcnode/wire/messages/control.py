@@ -26,6 +26,12 @@ class Ping(Message):
         return self.nonce.to_bytes(8, "little")
 
 
+class PingWithoutNonce(EmptyMessage):
+    """For peers that speak no BIP31, which answer no ping."""
+
+    command: ClassVar[str] = Ping.command
+
+
 @record
 class Pong(Message):
     """Answer to a ping. ``nonce`` is None when the payload is too short for one: Core then ends the wait for it."""

@@ -82,7 +82,7 @@ class Party:
         """Open a connection to the node."""
         wire = _wire(self.params, seed, initiator=True) if v2 else None
         sock = socket.create_connection(("127.0.0.1", self.node.port), TIMEOUT_S)
-        self.peers.append(ScriptedPeer(sock, self.params, TIMEOUT_S, wire))
+        self.peers.append(ScriptedPeer(sock, self.params, TIMEOUT_S, wire, lenient=True))
 
     def welcome(self, seed: int) -> bool:
         """Take the connection that the node opens; whether it did."""
@@ -90,7 +90,9 @@ class Party:
             sock, _ = self.listener.accept()
         except TimeoutError:
             return False
-        self.peers.append(ScriptedPeer(sock, self.params, TIMEOUT_S, _wire(self.params, seed, initiator=False)))
+        self.peers.append(
+            ScriptedPeer(sock, self.params, TIMEOUT_S, _wire(self.params, seed, initiator=False), lenient=True)
+        )
         return True
 
     def say(self, which: int, messages: Sequence[Message]) -> None:

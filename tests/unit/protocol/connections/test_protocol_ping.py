@@ -9,10 +9,17 @@ from btcnode.protocol import limits
 from btcnode.protocol.commands import PingPeers
 from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.events import BlockProcessed, ChainSettled, Tick, TransactionsProcessed
+from btcnode.protocol.events import (
+    BlockProcessed,
+    ChainSettled,
+    Malformation,
+    MalformedMessage,
+    Tick,
+    TransactionsProcessed,
+)
 from btcnode.settings.permissions import Permission
 from btcnode.testing.simulator import UNIX_START
-from btcnode.wire.messages import BlockMessage, Headers, Ping, Pong
+from btcnode.wire.messages import BlockMessage, Headers, Ping, PingWithoutNonce, Pong
 from tests.lib.protocol_bench import Bench
 
 
@@ -57,6 +64,27 @@ def test_unanswered_ping_disconnects_after_twenty_minutes(bench: Bench) -> None:
     assert (closed := bench.disconnected(peer)) is not None
     assert "ping timeout" in closed.reason
     assert not bench.all(fx.Send)
+
+
+def test_peers_before_bip31_get_pings_without_a_nonce(bench: Bench) -> None:
+    new, old = bench.peer(version=60001), bench.peer(version=60000)
+    bench.step(PingPeers())
+    bench.wait(1, pongs=False)
+    assert len(bench.sent(Ping, new)) == 1
+    assert not bench.sent(Ping, old)
+    (ping,) = bench.sent(PingWithoutNonce, old)
+    assert (ping.command, ping.encode()) == ("ping", b"")
+    bench.wait(1201, each=30, pongs=False)  # for whose answer nobody waits
+    assert bench.disconnected(old) is None or "ping" not in bench.disconnected(old).reason  # type: ignore[union-attr]
+    assert "ping timeout" in bench.disconnected(new).reason  # type: ignore[union-attr]
+
+
+def test_a_short_ping_is_malformed_but_of_peers_before_bip31(bench: Bench) -> None:
+    new, old = bench.peer(version=60001), bench.peer(version=60000)
+    for peer in (new, old):
+        bench.step(MalformedMessage(peer, Malformation.PAYLOAD, "ping", "DataStream::read(): end of data", 0))
+        told = [line for line in bench.all(fx.Log) if "ProcessMessages(ping, 0 bytes): Exception" in line.text]
+        assert bool(told) is (peer == new)
 
 
 def pongs(bench: Bench, peer: int) -> list[int]:
