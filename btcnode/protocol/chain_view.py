@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import typing
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from btcnode.chain.header_tree import HeaderTree
     from btcnode.networks.parameters import NetworkParams
     from btcnode.primitives.tx import Tx
+
+log = logging.getLogger("btcnode.chain")
 
 
 class FoldedBlocks(typing.Protocol):
@@ -249,4 +252,6 @@ class NodeChainView:
             tip = self._active.tip
             tree = self._tree
             self._initial = tree.chainwork(tip) < self._minimum or tree.time(tip) < unix_time - self._max_tip_age
+            if not self._initial:
+                log.info("Leaving InitialBlockDownload (latching to false)")  # tools wait for bitcoind's words
         return self._initial

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,7 +69,9 @@ class MempoolFile:
 
     async def load(self) -> None:
         """Load the file of the last run, where there is one; what is wrong with it is logged."""
-        if self._persist and self.path.exists():
+        if self._persist and not self.path.exists():
+            log.info("Failed to open mempool file. Continuing anyway.")
+        elif self._persist:
             try:
                 report = await self.import_file(self.path, ImportOptions())
             except (CorruptionError, DecodeError) as error:
@@ -150,7 +153,7 @@ class MempoolFile:
 
     async def save(self) -> Path:
         """Write the file; returns its path. Raises StorageError."""
-        moment = self._transactions.pool.moment()
+        moment, start = self._transactions.pool.moment(), time.monotonic()
         key = secrets.token_bytes(KEY_SIZE) if self._with_key else None
 
         def encoded() -> tuple[int, bytes]:
@@ -159,9 +162,12 @@ class MempoolFile:
             return len(stored), encode_dump(stored, moment.deltas, list(moment.unbroadcast), key)
 
         count, data = await asyncio.to_thread(encoded)
+        log.info("Writing %d mempool transactions to file...", count)
+        copied = time.monotonic()
         fresh = self.path.with_name(f"{FILE_NAME}.new")
         await asyncio.to_thread(lambda: write_durably(self.path, data, temporary=fresh))
-        log.info("saved %d transactions of the mempool, %d bytes", count, len(data))
+        log.info("Dumped mempool: %.3fs to copy, %.3fs to dump, %d bytes dumped to file",
+                 copied - start, time.monotonic() - copied, len(data))  # fmt: skip
         return self.path
 
 

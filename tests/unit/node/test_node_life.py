@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import threading
@@ -400,3 +401,25 @@ def test_a_mempool_that_was_not_loaded_is_not_replaced(datadir: Path, monkeypatc
     asyncio.run(starts_well(datadir))
     dump = read_dump(path.read_bytes())
     assert dump.deltas == {bytes(range(32)): 5}
+
+
+def test_what_becomes_of_the_mempool_is_logged_in_the_words_that_tools_wait_for(
+    datadir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life() -> None:
+        node = Node(config_of(datadir))
+        async with node.life() as running:
+            await until(lambda: running.assembled.parts.mempool_file.loaded)
+
+    (datadir / "regtest" / "mempool.dat").unlink()
+    with caplog.at_level("INFO", logger="btcnode.mempool"):
+        asyncio.run(life())
+        size = (datadir / "regtest" / "mempool.dat").stat().st_size
+        asyncio.run(life())
+    told = [re.sub(r"\d+\.\d{3}s", "Ts", text) for text in caplog.messages]
+    assert told[:3] == [
+        "Failed to open mempool file. Continuing anyway.",
+        "Writing 0 mempool transactions to file...",
+        f"Dumped mempool: Ts to copy, Ts to dump, {size} bytes dumped to file",
+    ]
+    assert told[3] == "Loading 0 mempool transactions from file..."

@@ -225,3 +225,20 @@ def test_coins_that_a_disk_has_are_looked_up_beside_the_loop(tmp_path: Path, mon
         assert threads[:2] == ["MainThread"] * 2 and threads[2] != "MainThread"
 
     run(tmp_path, body)
+
+
+def test_the_end_of_the_initial_download_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    week = 7 * 24 * 60 * 60
+
+    async def body(chain: Chain, lab: Lab) -> None:
+        view = NodeChainView(chain.tree, chain._view._active, REGTEST)
+        now = chain.tree.time(chain.tip())
+        with caplog.at_level("INFO", logger="btcnode.chain"):
+            assert view.is_initial_block_download(now + week)
+            assert "InitialBlockDownload" not in caplog.text
+            assert not view.is_initial_block_download(now)
+            assert not view.is_initial_block_download(now + week)
+        told = [message for message in caplog.messages if "InitialBlockDownload" in message]
+        assert told == ["Leaving InitialBlockDownload (latching to false)"]  # which tools wait for
+
+    run(tmp_path, body)
