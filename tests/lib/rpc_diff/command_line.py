@@ -27,7 +27,10 @@ TIMEOUT_S = 120.0
 OWN_NAME = re.compile(r"bitcoin-cli|btcnode-cli|bitcoind?|btcnoded?|Bitcoin Core|v(0\.1\.0|31\.99\.0)[-\w]*")
 # Other by intent, see docs/differences.md: warnings of a build, why no connection came about, help, what a call costs.
 MEANT = re.compile(
-    r"(?<=Warnings:)(\x1b\[0m)? .*$| \((error code \d|\[Errno|timed out|Remote end).*\)$|\d{13}(?=,$)", re.MULTILINE
+    r"(?<=Warnings:)(\x1b\[0m)? .*$"
+    r"| \((error code \d|\[Errno|timed out|Remote end|the connection|not an HTTP).*\)$"
+    r"|\d{13}(?=,$)",
+    re.MULTILINE,
 )
 NOT_ASKED = frozenset({"waitfornewblock", "waitforblock", "waitforblockheight", "getmemoryinfo", "uptime", "getrpcinfo",
                        "help"})  # fmt: skip
