@@ -76,7 +76,8 @@ class RpcServer:
     def _learn_users(self) -> None:
         """Who may call; raises BtcnodeError when an option is wrong or the cookie cannot be written."""
         settings, options = self.settings, self.settings.rpc
-        refused = [entry for entry in (*options.rpcauth, options.rpccookieperms) if isinstance(entry, Refused)]
+        of_cookie = () if options.rpcpassword else (options.rpccookieperms,)  # with a password no cookie is made
+        refused = [entry for entry in (*of_cookie, *options.rpcauth) if isinstance(entry, Refused)]
         if refused:
             raise BtcnodeError(refused[0].line)
         self.auth = Authenticator(entry for entry in options.rpcauth if isinstance(entry, Account))

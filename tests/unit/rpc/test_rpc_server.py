@@ -587,6 +587,15 @@ def test_who_may_read_the_cookie(run_server: Any, who: str, mode: int) -> None:
     assert stat.S_IMODE(run_server(rpccookieperms=who).cookie_path.stat().st_mode) == mode
 
 
+def test_who_may_read_a_cookie_that_is_not_made_is_no_mistake(run_server: Any) -> None:
+    assert not run_server(rpccookieperms="nobody", rpcuser="a", rpcpassword="b").cookie_path.exists()
+
+
+def test_who_may_read_the_cookie_must_be_known(run_server: Any) -> None:
+    with pytest.raises(BtcnodeError, match="Unable to start HTTP server"):
+        run_server(rpccookieperms="nobody")
+
+
 def test_no_cookie_on_demand(run_server: Any) -> None:
     running = run_server(rpccookiefile=False, rpcauth=(f"a:s${hashed('s', b'p')}",))
     assert running.settings.cookie_path is None
