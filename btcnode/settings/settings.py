@@ -24,6 +24,8 @@ from btcnode.settings.groups.wallet import WalletSettings
 from btcnode.settings.sources import Sources, as_text, wrong_type
 from btcnode.settings.table import GROUPS
 
+READ_FIRST = ("mining",)  # of two mistakes the one in this group is told, as by bitcoind
+
 
 @record(kw_only=True)
 class Settings:
@@ -53,7 +55,8 @@ class Settings:
         fits together is for ``consistency.check``.
         """
         network = network_of_chain(sources.chain)
-        groups: dict[str, Any] = {name: _group(group, sources, network) for name, (_, group) in GROUPS.items()}
+        in_order = sorted(GROUPS, key=lambda name: name not in READ_FIRST)
+        groups: dict[str, Any] = {name: _group(GROUPS[name][1], sources, network) for name in in_order}
         params = groups["chain"].parameters(
             network.name,
             groups["connections"].dnsseedname,
