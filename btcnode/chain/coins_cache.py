@@ -176,6 +176,15 @@ class CoinsCache:
             self._trim()
         return coins
 
+    def held(self, outpoint: bytes) -> bytes | None:
+        """As ``peek_many`` for one, None also where only the database can tell."""
+        coin = self._created.get(outpoint)
+        if coin is None and outpoint not in self._tombs:
+            coin = self._frozen.get(outpoint)
+            if coin is None and outpoint not in self._frozen_tombs:
+                coin = self._young.get(outpoint) or self._old.get(outpoint)
+        return coin
+
     def peek_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """As ``get_many``, from any thread: nothing is kept. Only ``ReadView`` makes a consistent answer of it."""
         coins, missing = self._find(outpoints)

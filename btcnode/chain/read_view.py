@@ -60,6 +60,14 @@ class ReadView:
         """The packed coin of a 36-byte outpoint, or None."""
         return self.get_many((outpoint,))[0]
 
+    def held(self, outpoint: bytes) -> bytes | None:
+        """The packed coin of an outpoint if it is in memory, and no change is under way; else ask for it."""
+        published, version = self._published, self._version
+        if self._changes:
+            return None
+        coin = self._cache.held(outpoint)
+        return coin if self._published == published and self._version == version else None
+
     def get_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The packed coins of outpoints at the active tip, in their order; None where there is none unspent.
 

@@ -11,12 +11,11 @@ import asyncio
 import logging
 import string
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from ipaddress import ip_address
 from time import monotonic
-from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from btcnode.net.turns import Turn, Turns
@@ -36,7 +35,7 @@ from btcnode.rpc.http1 import (
     response,
     response_head,
 )
-from btcnode.rpc.reply import RETRY_LATER, Pending, Reply
+from btcnode.rpc.reply import RETRY_LATER, Pending, Reply, resumed
 from btcnode.rpc.room import Room, Ticket, working
 
 if TYPE_CHECKING:
@@ -573,22 +572,6 @@ class Connection(asyncio.Protocol):
 def _is_loopback(host: str) -> bool:
     address = ip_address(host.partition("%")[0])
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-@coroutine
-def resumed(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """What is left of a coroutine whose first step was done elsewhere, and which has ``awaited`` something there."""
-    while True:
-        try:
-            given = yield awaited
-        except BaseException as error:  # it is cancelled, or closed
-            step = partial(work.throw, error)
-        else:
-            step = partial(work.send, given)
-        try:
-            awaited = step()
-        except StopIteration:
-            return
 
 
 def _give_back(

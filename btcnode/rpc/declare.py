@@ -184,6 +184,7 @@ def rpc(
     heavy: bool = False,
     pure: bool = False,
     waits: bool = False,
+    prompt: bool = False,
     in_warmup: bool = False,
     own: bool = False,
     notes: str = "",
@@ -194,7 +195,7 @@ def rpc(
         text = "\n".join(filter(None, (inspect.cleandoc(handler.__doc__ or ""), notes)))
         return Method(
             handler.__name__, category, text, handler, declaration,
-            examples=examples, heavy=heavy, pure=pure, waits=waits, in_warmup=in_warmup, own=own,
+            examples=examples, heavy=heavy, pure=pure, waits=waits, prompt=prompt, in_warmup=in_warmup, own=own,
         )  # fmt: skip
 
     return declare

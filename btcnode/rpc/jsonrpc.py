@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from btcnode.rpc.jsonvalue import (
     value_text,
 )
 from btcnode.rpc.large_json import decode_large
-from btcnode.rpc.reply import Pending, Reply
+from btcnode.rpc.reply import Pending, Reply, resumed
 from btcnode.rpc.room import beside, forget, has_room, keep, only_waits
 
 if TYPE_CHECKING:
@@ -240,10 +240,29 @@ def _answer(table: MethodTable, value: Any, caller: Caller, *, large: bool) -> R
         return Pending(_load_and_call(table, request, large=large))
     try:
         method = table.find(request.method)
+        if method.prompt and not large:
+            return _prompt(table, method, request)
         if method.is_async or method.heavy or large:
             work = _call(table, method, request, large=large)
             return Pending(work, waits=method.waits, urgent=method.takes_control)
         return _succeeded(request, table.call(method, request.params))
+    except RpcError as error:
+        return _called_badly(request, error)
+
+
+def _prompt(table: MethodTable, method: Method, request: Request) -> Reply | Pending:
+    """Answer a request by the first step of a method, outside a task, or by what is left of it; raises RpcError."""
+    work = table.call_async(method, request.params)
+    try:
+        awaited = work.send(None)
+    except StopIteration as end:
+        return _succeeded(request, end.value)
+    return Pending(_end(request, resumed(work, awaited)))
+
+
+async def _end(request: Request, rest: Awaitable[Any]) -> Reply:
+    try:
+        return _succeeded(request, await rest)
     except RpcError as error:
         return _called_badly(request, error)
 
@@ -322,29 +341,32 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
     """
     request = Request(user=user)
     replies: list[bytes] = []
-    turn = monotonic()
+    turn, roomy = monotonic(), has_room()
     for value in values:
         if monotonic() - turn > BATCH_SLICE_MONO:
             await asyncio.sleep(0)
             turn = monotonic()
         try:
             request.parse(value)
-            await table.load_for(request.method)
+            if not table.knows(request.method):
+                await table.load_for(request.method)
             method = table.find(request.method)
             if method.is_async or (method.pure and large):
                 result = await table.call_async(method, request.params, large=large)
+                roomy = has_room()
             else:
                 result = table.call(method, request.params)
         except RpcError as error:
+            roomy = has_room()
             if not request.is_notification:
                 replies.append(request.error(error, encode))
             continue
         if request.is_notification:
             continue
-        replies.append(await _large_in_batch(request, result) if has_room() else _in_batch(request, result, encode))
-        if len(replies) >= BATCH_REPLIES or has_room():
+        replies.append(await _large_in_batch(request, result) if roomy else _in_batch(request, result, encode))
+        if len(replies) >= BATCH_REPLIES or roomy:
             yield _joined(replies)
-            replies = []
+            replies, roomy = [], False
     if replies:
         yield _joined(replies)
 
@@ -360,6 +382,8 @@ def _in_batch(request: Request, result: Any, write: Writer) -> bytes:
         text = write(result)
     except (TypeError, ValueError) as error:
         return request.error(_no_json(request, error), encode)
+    if request.v2 and type(request.id) is int:  # as nearly all are
+        return b'{"jsonrpc":"2.0","result":%b,"id":%d}' % (text, request.id)
     start, end = request.around_result(encode)
     return b"%b%b%b" % (start, text, end)
 

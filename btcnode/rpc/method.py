@@ -21,6 +21,7 @@ class Method:
     and one value per argument.
 
     ``heavy`` results are made into JSON outside the loop thread; ``waits`` ones may be given up when the client leaves.
+    ``prompt`` ones hardly ever wait, and their results are small: they begin without a place among requests in work.
     ``pure`` ones read nothing of the node but its network's parameters: what is large they do outside the loop thread.
     No bitcoind has what is ``own``. ``examples`` are argument tuples. With ``verbatim`` the handler takes the
     parameters as they came, nulls and all. ``declared`` gives arguments and results, which are made when they are first
@@ -39,6 +40,7 @@ class Method:
         heavy: bool = False,
         pure: bool = False,
         waits: bool = False,
+        prompt: bool = False,
         in_warmup: bool = False,
         own: bool = False,
         verbatim: bool = False,
@@ -51,6 +53,7 @@ class Method:
         self.heavy = heavy
         self.pure = pure
         self.waits = waits
+        self.prompt = prompt
         self.in_warmup = in_warmup
         self.own = own
         self.verbatim = verbatim

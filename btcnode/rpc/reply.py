@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from functools import partial
+from types import coroutine
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 RETRY_LATER = b"Retry-After: 1\r\n"
 
@@ -37,3 +41,20 @@ class Pending(NamedTuple):
     waits: bool = False
     urgent: bool = False
     in_task: bool = False
+
+
+@coroutine
+def resumed(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    """What is left of a coroutine whose first step was done elsewhere, and which has ``awaited`` something there."""
+    while True:
+        try:
+            given = yield awaited
+        except BaseException as error:  # it is cancelled, or closed
+            step = partial(work.throw, error)
+        else:
+            step = partial(work.send, given)
+        try:
+            awaited = step()
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -156,7 +156,8 @@ class MethodTable:
         number, good = self._begin(method), False
         try:
             given = params if type(params) is list else positional(method, params)
-            result = method.handler(self._given_to(method), *method.bind(given))
+            parts = self._parts if self._parts is not None and not method.takes_control else self._given_to(method)
+            result = method.handler(parts, *method.bind(given))
             good = True
         except RpcError:
             raise
@@ -221,10 +222,12 @@ class MethodTable:
 
     def _end(self, number: int, *, good: bool) -> None:
         name, begun = self.active.pop(number)
-        tally = self.tallies.get(name)
-        if tally is None:
+        try:
+            tally = self.tallies[name]
+        except KeyError:
             tally = self.tallies[name] = CallTally()
-        tally.failed += not good
+        if not good:
+            tally.failed += 1
         tally.seconds.add(monotonic() - begun)
 
     def _checked(self, method: Method, result: Any) -> Any:

@@ -327,7 +327,7 @@ class Chain:
 
     async def get_coin(self, outpoint: bytes) -> bytes | None:
         """The coin in the UTXO set at the tip that stands when this returns; raises StorageError."""
-        return (await self.get_coins([outpoint]))[0]
+        return self._state.read_view.held(outpoint) or (await self.get_coins([outpoint]))[0]
 
     async def get_coins(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The same for several, which are read at once."""

@@ -235,7 +235,7 @@ class UnspentOutput(TypedDict):
     coinbase: Annotated[bool, "Whether a coinbase made it"]
 
 
-@rpc("blockchain", examples=(("txid", 1),))
+@rpc("blockchain", examples=(("txid", 1),), prompt=True)
 async def gettxout(
     node: NodeParts,
     txid: Annotated[str, "The transaction id"],

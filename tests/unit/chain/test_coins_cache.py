@@ -143,6 +143,10 @@ class CacheModel(RuleBasedStateMachine):
     def read(self, keys: list[int]) -> None:
         wanted = [outpoint(k) for k in keys]
         assert self.cache.peek_many(wanted) == [self.model.get(key) for key in wanted]
+        unknown = set(self.cache.unknown(wanted))
+        assert [self.cache.held(key) for key in wanted] == [
+            None if key in unknown else self.model.get(key) for key in wanted
+        ]
         assert self.cache.any_unspent(wanted) == any(key in self.model for key in wanted)
         assert self.cache.get_many(wanted) == [self.model.get(key) for key in wanted]
 

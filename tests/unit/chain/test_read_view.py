@@ -54,11 +54,13 @@ def test_the_view_follows_the_tip_not_the_chain_thread() -> None:
     cache.apply(spend(0, 1))  # two blocks ahead of their scripts
     cache.apply(spend(1, 2))
     assert view.get_many([outpoint(n) for n in range(3)]) == [coin(0), None, None]
+    assert [view.held(outpoint(n)) for n in range(3)] == [None] * 3, "not while a change is under way"
     assert view.version == version
     view.drop_changes(oldest_only=True)
     assert view.get_many([outpoint(n) for n in range(3)]) == [None, coin(1), None]
     view.drop_changes(oldest_only=True)
     assert view.get_many([outpoint(n) for n in range(3)]) == [None, None, coin(2)]
+    assert [view.held(outpoint(n)) for n in range(3)] == [None, None, coin(2)]
     assert view.version == version + 2
 
 
@@ -101,6 +103,12 @@ def test_readers_of_other_threads_see_whole_states_only() -> None:
             coins = view.get_many([outpoint(row + k) for k in window])
             if view.version == begun and sum(c is not None for c in coins) != 1:
                 faults.append(f"{[k for k, c in zip(window, coins, strict=True) if c is not None]} at {center}")
+                return
+            held = [view.held(outpoint(row + k)) for k in window]
+            if view.version == begun and any(
+                mine is not None and mine != c for mine, c in zip(held, coins, strict=True)
+            ):
+                faults.append(f"held {held} and not {coins}")
                 return
             reads[me] += 1
 

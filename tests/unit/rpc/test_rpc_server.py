@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from btcnode.rpc import http1
 from btcnode.rpc.auth import Authenticator, hashed
 from btcnode.rpc.cookie import MAX_COOKIE_BYTES, read_cookie
 from btcnode.rpc.declare import rpc
+from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.method import Method
 from btcnode.rpc.places import Place, Places
 from btcnode.rpc.server import RpcServer
@@ -390,6 +392,46 @@ def test_who_only_waits_keeps_nobody_out_although_his_method_had_to_be_loaded(ru
     waiting.close()  # and it is given up when its client leaves
     wait_for(lambda: not running.table.active)
     assert not any(place.only_waits or place.running for place in _places_of(running))
+
+
+def test_prompt_methods_answer_by_their_first_step_or_when_they_can(run_server: Any) -> None:
+    running = run_server(rpcthreads=1, rpcworkqueue=1)
+    gate = asyncio.Event()
+
+    async def soon(node: NodeParts, how: Annotated[str, "At once, late, or with an error"]) -> Annotated[str, "A word"]:
+        """Answer."""
+        if "late" in how:
+            await gate.wait()
+        if "wrong" in how:
+            raise RpcError(RpcCode.MISC_ERROR, how)
+        return how
+
+    running.table.add_source("soon", lambda: [rpc("hidden", prompt=True)(soon)])
+    running.table.methods  # noqa: B018 - loads all there are
+
+    def ask(how: str) -> HTTPConnection:
+        asking: HTTPConnection = running.connect()
+        body = json.dumps({"id": how, "method": "soon", "params": [how]})
+        asking.request("POST", "/", body, {"Authorization": running.authorization})
+        return asking
+
+    def told(asking: HTTPConnection) -> tuple[int, Any]:
+        response = asking.getresponse()
+        return response.status, json.loads(response.read() or b"null")
+
+    late = [ask("late"), ask("late and wrong")]
+    wait_for(lambda: len(_places_of(running)) == 2)
+    for _ in range(5):  # those need no place
+        assert told(ask("now")) == (200, {"result": "now", "error": None, "id": "now"})
+        assert told(ask("wrong")) == (500, {"result": None, "error": {"code": -1, "message": "wrong"}, "id": "wrong"})
+    gone = ask("late, for whom there is no place")
+    assert gone.getresponse().status == 503
+    running.thread.loop.call_soon_threadsafe(gate.set)
+    assert told(late[0]) == (200, {"result": "late", "error": None, "id": "late"})
+    assert told(late[1])[0] == 500
+    wait_for(lambda: not running.table.active)
+    tally = running.table.tallies["soon"]
+    assert (tally.failed, tally.seconds.count) == (7, 13)
 
 
 def _places_of(running: Running) -> list[Place]:

@@ -218,7 +218,9 @@ def test_coins_that_a_disk_has_are_looked_up_beside_the_loop(tmp_path: Path, mon
         monkeypatch.setattr(ReadView, "get_many", lambda self, outpoints: noted(outpoints))
         monkeypatch.setattr(chain_module, "thread_disk_reads", lambda: 0)
         coin = await chain.get_coin(outpoint)
-        assert coin is not None and threads == ["MainThread"]
+        assert coin is not None and not threads, "it is in memory"
+        monkeypatch.setattr(ReadView, "held", lambda self, outpoint: None)
+        assert await chain.get_coin(outpoint) == coin and threads == ["MainThread"]
         monkeypatch.setattr(chain_module, "thread_disk_reads", lambda: reads)
         assert await chain.get_coin(outpoint) == coin
         assert await chain.get_coin(outpoint) == coin
