@@ -96,6 +96,7 @@ _PLACE = -(10**24)  # stands for a number until its text is put in: such whole n
 _PLACE_TEXT = str(_PLACE)
 _READY = (Number, Written)
 _CONTAINERS = (list, tuple, dict)
+_NESTED = (list, dict)  # what a text can hold
 _LIST_SEPARATOR = ",\x01"  # inside strings a control character is written as an escape
 
 
@@ -301,14 +302,12 @@ def _guarded(parse: Callable[[str], Any], data: bytes | str, depth: int = MAX_DE
 
 def _check_depth(value: Any, depth: int) -> None:
     """Raise ValueError when more than ``depth`` arrays and objects lie inside one another."""
-    level = [value]
+    level = [value] if isinstance(value, _NESTED) else []
     for _ in range(depth):
         inner: list[Any] = []
         for item in level:
-            if isinstance(item, list):
-                inner += [part for part in item if isinstance(part, list | dict)]
-            elif isinstance(item, dict):
-                inner += [part for _, part in item.items() if isinstance(part, list | dict)]
+            parts = item if isinstance(item, list) else [part for _, part in item.items()]
+            inner += [part for part in parts if isinstance(part, _NESTED)]
         if not inner:
             return
         level = inner
