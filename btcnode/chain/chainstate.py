@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from btcnode.chain.active_chain import ActiveChain
@@ -37,7 +38,6 @@ from btcnode.chain.events import (
 from btcnode.chain.executor import RECENT_BLOCKS_BYTES, StepExecutor
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.pending_looks import PendingLooks
-from btcnode.chain.proven_coins import ProofSource, ProvenCoins
 from btcnode.chain.read_view import ReadView
 from btcnode.chain.script_checks import ScriptChecker, ShadowValidator
 from btcnode.chain.snapshot_store import SnapshotStore
@@ -65,6 +65,9 @@ from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.script.caches import ScriptExecutionCache
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.storage.layout import META_COMPACT, ROOTS_KEPT
+
+if TYPE_CHECKING:
+    from btcnode.chain.proven_coins import ProofSource, ProvenCoins
 
 MIN_BLOCKS_AHEAD = 288  # unrequested blocks further above the tip are not stored (Core's MIN_BLOCKS_TO_KEEP)
 MAX_FLUSH_AGE = 600.0  # seconds of work that a kill may cost
@@ -96,7 +99,11 @@ class Chainstate:
         self.store = store
         self.tree = tree
         self.active = ActiveChain(tree)
-        self.proven = None if proofs is None else ProvenCoins(store.database, proofs)
+        self.proven: ProvenCoins | None = None
+        if proofs is not None:
+            from btcnode.chain.proven_coins import ProvenCoins  # with all that Utreexo is
+
+            self.proven = ProvenCoins(store.database, proofs)
         self.coins = CoinsCache(store, dbcache) if self.proven is None else self.proven
         self.read_view = ReadView(self.coins)
         # whoever verifies a transaction before its block comes adds it here

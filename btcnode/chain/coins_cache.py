@@ -25,7 +25,7 @@ from collections.abc import Set as AbstractSet
 from itertools import repeat
 from sys import getsizeof
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from btcnode.consensus.connect import BlockDelta
 
@@ -78,6 +78,8 @@ class CoinsCache:
         "database_lookups",
         "lookups",
     )
+
+    are_proven: ClassVar[bool] = False  # each block's come with it
 
     def __init__(self, backend: CoinsBackend, budget: int) -> None:
         self._backend = backend

@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from zlib import crc32
 
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.flusher import Flusher, FlushReport
 from btcnode.chain.header_tree import HeaderTree
 from btcnode.chain.pending_looks import look_on
-from btcnode.chain.proven_coins import OwnOutputs, ProvenCoins
 from btcnode.chain.script_checks import (
     BlockScripts,
     FinishedCheck,
@@ -43,6 +42,7 @@ from btcnode.chain.stored_block import read_parsed
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import (
     BlockDelta,
+    CoinSource,
     ConnectContext,
     ConnectSource,
     connect_block,
@@ -67,6 +67,9 @@ from btcnode.primitives.hashes import to_display
 from btcnode.script.caches import ScriptExecutionCache
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.storage.undo import decode_undo, encode_undo
+
+if TYPE_CHECKING:
+    from btcnode.chain.proven_coins import ProvenCoins
 
 # Connected ahead of the script checks. A block of 1 MB with 5,000 inputs holds 1 MB, 0.6 MB of columns, 0.6 MB of undo
 # data and about 2 MB of coins of its own: 8 MiB of blocks come to 35 MB at most, beside one block above the limit.
@@ -136,7 +139,7 @@ class StepExecutor:
         self._store = store
         self._tree = tree
         self._coins = coins
-        self._proven = coins if isinstance(coins, ProvenCoins) else None
+        self._proven = cast("ProvenCoins", coins) if coins.are_proven else None
         self.flusher = Flusher(store, coins)
         self.recent = RecentBlocks(recent_bytes)
         self._known: KnownBlock | None = None  # the newest block that was stored, if it is of known transactions
@@ -372,8 +375,7 @@ class StepExecutor:
         try:
             block = self._load(step.index, step.position)
             undo = decode_undo(self._store.files.read_undo(step.undo_position, block.prev_hash))
-            source = self._coins if self._proven is None else OwnOutputs(block, step.height)
-            restored, removed, clean = disconnect_block(block, step.height, undo, source)
+            restored, removed, clean = disconnect_block(block, step.height, undo, self._left_by(block, step.height))
             if not clean:
                 raise CorruptionError(f"undo data of block {to_display(block.hash)} does not fit the coins")
         except StorageError as error:
@@ -382,6 +384,14 @@ class StepExecutor:
         self._coins.apply_disconnect(restored, removed)
         self.tip = step.prev
         return StepResult(txs=block.n_tx, block=block)
+
+    def _left_by(self, block: ParsedBlock, height: int) -> CoinSource:
+        """The coins behind a block that is to be disconnected."""
+        if self._proven is None:
+            return self._coins
+        from btcnode.chain.proven_coins import OwnOutputs
+
+        return OwnOutputs(block, height)
 
     def _flush(self, step: FlushStep) -> StepResult:
         if not step.with_coins:

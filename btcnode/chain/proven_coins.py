@@ -93,6 +93,8 @@ class ProvenCoins(CoinsCache):
 
     __slots__ = ("_at", "_freezing", "_frozen_roots", "_next", "_proofs", "_shown", "_store", "_unwritten", "written")
 
+    are_proven = True
+
     def __init__(self, store: RootsStore, proofs: ProofSource) -> None:
         self._shown = _Shown()
         super().__init__(self._shown, KNOWN_BUDGET)

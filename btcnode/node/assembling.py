@@ -38,12 +38,10 @@ from btcnode.services.overview import Overview, Room
 from btcnode.services.parts import NodeParts
 from btcnode.services.peers import Peers
 from btcnode.services.peers_file import read_anchors, seed_addresses
-from btcnode.services.proof_keeper import ProofKeeper
 from btcnode.services.pruner import Pruner
 from btcnode.services.recent import Recent
 from btcnode.services.snapshot_writer import SnapshotWriter
 from btcnode.services.submissions import Submissions
-from btcnode.services.swift_sync import SwiftOptions, SwiftSync
 from btcnode.services.sync_monitor import SyncMonitor
 from btcnode.services.transactions import PoolSource, Transactions
 from btcnode.services.utxo_fetch import UtxoFetch
@@ -57,6 +55,8 @@ from btcnode.wire.constants import NODE_NETWORK, NODE_UTXO_SET
 if TYPE_CHECKING:
     from btcnode.node.opening import OpenedNode
     from btcnode.protocol.config import ProtocolConfig
+    from btcnode.services.proof_keeper import ProofKeeper
+    from btcnode.services.swift_sync import SwiftSync
 
 log = logging.getLogger("btcnode.node")
 
@@ -170,6 +170,8 @@ def _make_effects(opened: OpenedNode, machinery: Machinery, parts: NodeParts, st
 def _make_proofs(opened: OpenedNode, machinery: Machinery, chain: Chain) -> ProofKeeper | None:
     if opened.proofs is None:
         return None
+    from btcnode.services.proof_keeper import ProofKeeper
+
     return ProofKeeper(opened.proofs, chain, machinery.reactor.feed, opened.launch.failure.report)
 
 
@@ -332,6 +334,8 @@ def _make_swiftsync(opened: OpenedNode, machinery: Machinery, chain: Chain, assu
     storage, reactor = opened.settings.storage, machinery.reactor
     if storage.swiftsync is None:
         return None
+    from btcnode.services.swift_sync import SwiftOptions, SwiftSync
+
     named = storage.swiftsyncblock
     options = SwiftOptions(
         storage.swiftsync,

@@ -26,7 +26,7 @@ from btcnode.rpc.reply import Reply
 from btcnode.rpc.room import HEX_FACTOR, VERBOSE_FACTOR, beside, has_room, in_slices, make_room, on_bench
 from btcnode.rpc.table import MethodTable
 from btcnode.rpc.transactions import find_transaction, tx_hex, tx_members
-from btcnode.services.indexes import FilterIndex
+from btcnode.services.index_readers import FilterIndex
 from btcnode.services.parts import NodeParts
 
 MAX_OUTPOINTS = 15

@@ -29,7 +29,7 @@ from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.rpc.tx_text import tx_text
 from btcnode.script.opcodes import MAX_SCRIPT_ELEMENT_SIZE, MAX_SCRIPT_SIZE, OP_NOP10, OP_RETURN
 from btcnode.script.scriptparse import BAD_OP, iter_ops, witness_program
-from btcnode.services.indexes import IndexedTx
+from btcnode.services.index_readers import IndexedTx
 from btcnode.services.parts import NodeParts
 
 COINS_AT_ONCE = 1000  # read from the UTXO set

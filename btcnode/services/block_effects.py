@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from btcnode.chain.events import (
     BlockConnected,
@@ -17,7 +17,6 @@ from btcnode.chain.events import (
     SnapshotActivated,
 )
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
-from btcnode.indexes.filters import BlockFilter
 from btcnode.net.reactor import Reactor
 from btcnode.observe.log_limit import UNLIMITED
 from btcnode.primitives.block import parse_block
@@ -49,14 +48,15 @@ from btcnode.services.addresses import Addresses
 from btcnode.services.audit_file import AuditFile
 from btcnode.services.chain import Chain
 from btcnode.services.clock import Clock
-from btcnode.services.indexes import FilterIndex, UtreexoIndex
-from btcnode.services.proof_keeper import ProofKeeper
 from btcnode.services.side_work import SideWork
-from btcnode.services.swift_sync import SwiftSync
 from btcnode.services.transactions import Transactions
-from btcnode.services.utreexo_answers import utreexo_steps, wants_leaves
-from btcnode.services.utxo_shares import UtxoShares
-from btcnode.swiftsync.spent_coins import spent_of_undo
+
+if TYPE_CHECKING:
+    from btcnode.indexes.filters import BlockFilter
+    from btcnode.services.index_readers import FilterIndex, UtreexoIndex
+    from btcnode.services.proof_keeper import ProofKeeper
+    from btcnode.services.swift_sync import SwiftSync
+    from btcnode.services.utxo_shares import UtxoShares
 
 STRIP_COST = 8  # units of work for a transaction
 FILTER_COST = 3  # units of work to look up a filter
@@ -95,6 +95,8 @@ def find_steps(
 
 def spent_steps(undo: bytes, cutoff: int) -> Steps[bytes]:
     """What ``bspent`` has behind the block's hash, of serialised undo data; raises DecodeError."""
+    from btcnode.swiftsync.spent_coins import spent_of_undo
+
     parts, meter, count = [], Meter(), 0
     for told, part in spent_of_undo(undo, cutoff):
         parts.append(part)
@@ -326,6 +328,8 @@ class BlockEffects:
         self._reactor.feed(events.SpentRead(effect.peer_id, effect.index, coins))
 
     async def _find_utreexo(self, effect: ReadUtreexo) -> None:
+        from btcnode.services.utreexo_answers import utreexo_steps, wants_leaves  # where somebody asks bridges
+
         index, request, chain = self._utreexo, effect.request, self._chain
         payload: bytes | None = None
         if index is not None:

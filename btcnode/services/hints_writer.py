@@ -19,8 +19,6 @@ from btcnode.services.earlier_coins import coins_after
 from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_files import output_file, sync_output
 from btcnode.storage.coin_changes import CoinChanges
-from btcnode.swiftsync.fold import spendable_outputs
-from btcnode.swiftsync.hints import pack_header, pack_hint
 
 REPORT_PARTS = 20
 
@@ -85,6 +83,8 @@ class HintsWriter:
                 raise StorageError(f"cannot write the hints: {error.strerror}") from None
 
     def _write_blocks(self, file: BinaryIO, target: int, coins: CoinChanges) -> int:
+        from btcnode.swiftsync.hints import pack_header, pack_hint
+
         tree = self._state.tree
         last = tree.height(target)
         path = [target]
@@ -104,6 +104,8 @@ class HintsWriter:
 
     def _unspent(self, height: int, index: int, coins: CoinChanges) -> list[int]:
         """Which outputs of a block are unspent, counting those that can be spent."""
+        from btcnode.swiftsync.fold import spendable_outputs
+
         tree = self._state.tree
         name = tree.hash(index)
         try:

@@ -10,7 +10,7 @@ from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.steps import Steps
 from btcnode.protocol.serving.pieces import Meter
-from btcnode.services.indexes import UtreexoIndex
+from btcnode.services.index_readers import UtreexoIndex
 from btcnode.storage.undo import decode_undo
 from btcnode.utreexo.compact import tx_leaves
 from btcnode.utreexo.hashing import EMPTY

@@ -30,7 +30,7 @@ from btcnode.wallet.states import Confirmed
 from btcnode.wallet.wallet import Wallet
 
 if TYPE_CHECKING:
-    from btcnode.services.indexes import FilterIndex
+    from btcnode.services.index_readers import FilterIndex
 
 BLOCKS_IN_A_STEP = 1000
 MOST_AT_ONCE = 100  # blocks between two looks at whether to go on

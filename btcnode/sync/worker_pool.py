@@ -33,8 +33,6 @@ from typing import TYPE_CHECKING
 from btcnode.errors import DecodeError
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure
-from btcnode.swiftsync.fold import Fold, FoldJob
-from btcnode.swiftsync.full_fold import FoldResult, SpentRefused, TimesWanted
 from btcnode.sync.restarts import LONGEST_PAUSE, Restarts
 from btcnode.sync.worker_codec import (
     CONFIG,
@@ -62,6 +60,8 @@ if TYPE_CHECKING:
 
     from btcnode.networks.parameters import NetworkParams
     from btcnode.primitives.block import ParsedBlock
+    from btcnode.swiftsync.fold import FoldJob
+    from btcnode.swiftsync.full_fold import FoldResult
     from btcnode.sync.chunks import Chunk, PooledCheck
     from btcnode.sync.worker_process import Task
 
@@ -534,6 +534,9 @@ class WorkerPool:
 
     @staticmethod
     def _take_folded(task: FoldTask, answer: Answer) -> None:
+        from btcnode.swiftsync.fold import Fold  # of a sync with hints
+        from btcnode.swiftsync.full_fold import SpentRefused, TimesWanted
+
         if answer.status == FOLDED:
             task.answer(Fold.unpack(answer.body))
         elif answer.status == FAILED:

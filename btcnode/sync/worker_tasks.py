@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.script.verify import ScriptFailure, ScriptJob
-from btcnode.swiftsync.fold import FoldJob
-from btcnode.swiftsync.full_fold import FoldResult
-from btcnode.swiftsync.spent_coins import count_spent, decode_spent
 from btcnode.sync.work_estimate import longest_decoding, longest_verification, usual_seconds
+
+if TYPE_CHECKING:
+    from btcnode.swiftsync.fold import FoldJob
+    from btcnode.swiftsync.full_fold import FoldResult
 
 FOLDING_SHARE = 3.0  # of what decoding a block takes
 _NO_CODE = bytes(4)
@@ -66,11 +67,15 @@ class FoldTask:
 
     def usual_seconds(self) -> float:
         """What it takes a worker."""
+        from btcnode.swiftsync.spent_coins import count_spent
+
         spent = self.job.spent
         return usual_seconds(len(self.raw), 0 if spent is None else count_spent(spent))
 
     def longest(self) -> float:
         """Seconds that it may take at most."""
+        from btcnode.swiftsync.spent_coins import decode_spent
+
         alone = FOLDING_SHARE * longest_decoding(len(self.raw))
         if self.job.spent is None:
             return alone

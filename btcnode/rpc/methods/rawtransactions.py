@@ -39,7 +39,7 @@ from btcnode.rpc.transactions import (
     tx_members,
 )
 from btcnode.rpc.tx_text import amount_text, fee_of
-from btcnode.services.indexes import IndexedTx
+from btcnode.services.index_readers import IndexedTx
 from btcnode.services.parts import NodeParts
 
 

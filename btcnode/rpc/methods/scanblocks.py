@@ -22,7 +22,7 @@ from btcnode.rpc.methods.blocks import read_block, read_undo
 from btcnode.rpc.room import beside, elsewhere
 from btcnode.rpc.shapes import whole_number, wrong_type
 from btcnode.services.chain import CoinScan
-from btcnode.services.indexes import FilterIndex
+from btcnode.services.index_readers import FilterIndex
 from btcnode.services.parts import NodeParts
 
 MOST_SENT = 5000  # scripts that a process is told each time; with more of them the node does it all itself

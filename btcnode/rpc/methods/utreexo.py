@@ -18,7 +18,7 @@ from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_block, parse_hash, parse_hex, require_data
 from btcnode.rpc.methods.mempool_submit import MAX_FEERATE, MaxBurn, MaxFeerate, submit
 from btcnode.rpc.room import beside
-from btcnode.services.indexes import UtreexoIndex
+from btcnode.services.index_readers import UtreexoIndex
 from btcnode.services.parts import NodeParts
 from btcnode.storage.undo import decode_undo
 from btcnode.utreexo.blocks import spent_leaves

@@ -11,7 +11,7 @@ from btcnode.rpc.declare import JSON_OR_TEXT, Coins, Hex, Hint, Label, Like, pic
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import amount
 from btcnode.rpc.lookup import find_by_hash_or_height, require_coins
-from btcnode.services.indexes import CoinStatsIndex
+from btcnode.services.index_readers import CoinStatsIndex
 from btcnode.services.parts import NodeParts
 
 HASH_TYPES = ("hash_serialized_3", "muhash", "none")

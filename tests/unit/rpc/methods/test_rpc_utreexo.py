@@ -10,7 +10,7 @@ from btcnode.consensus.transactions import COINBASE_MATURITY
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
-from btcnode.services import indexes
+from btcnode.services import index_readers
 from btcnode.services.index_builder import IndexBuilder
 from btcnode.utreexo.coin_proof import CoinProof, decode_roots
 from btcnode.utreexo.hashing import EMPTY
@@ -116,7 +116,7 @@ def test_what_cannot_be_proven(running: Running, monkeypatch: pytest.MonkeyPatch
     assert running.call("proveutreexocoins", output, ABSENT) == error(-5, "Block not found")
     assert running.call("proveutxochaintipinclusion", [txid], []) == error(-8, "1 txids for 0 vouts")
     tip = running.call("getbestblockhash")
-    monkeypatch.setattr(indexes, "MAX_BACK", 2)
+    monkeypatch.setattr(index_readers, "MAX_BACK", 2)
     running.call("generatetoaddress", 3, ADDRESS)
     why = "the block is 3 blocks deep, proofs are made of the last 2"
     assert running.call("proveutreexocoins", output, tip) == error(-1, why)
