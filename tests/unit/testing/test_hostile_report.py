@@ -67,11 +67,16 @@ def test_who_is_beyond_the_aim_is_named_with_the_figures_of_both() -> None:
     assert nearness(runs[0]) == math.inf
 
 
-def test_a_number_of_peers_that_was_not_tried_is_a_dash() -> None:
+def test_a_row_has_the_numbers_of_peers_that_its_kind_was_tried_with() -> None:
     runs = [("a", 110, 0.1), ("b", 20, 0.2), ("b", 110, 0.3), ("RPC, 300 idle", 300, 0.4)]
-    rows = table([result(*run) for run in runs]).split("\n")
-    assert rows[0].startswith("| attack (peers: 20 · 110) | getblockcount s |")
-    assert [row.split(" | ")[1] for row in rows[2:]] == ["- · 0.10", "0.20 · 0.30", "0.40"]
+    rows = table([*[result(*run) for run in runs], result("b", 110, 0.5, node="Bitcoind")]).split("\n")
+    assert rows[0].startswith("| attack | peers | getblockcount s |")
+    cells = [[row.strip("| ").split(" | ")[at] for at in (0, 1, 2, 10)] for row in rows[2:]]
+    assert cells == [
+        ["a", "110", "0.10", "-"],
+        ["b", "20 · 110", "0.20 · 0.30", "- · 0.50"],
+        ["RPC, 300 idle", "300", "0.40", "-"],
+    ]
 
 
 class FakeGround:
