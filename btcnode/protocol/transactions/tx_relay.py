@@ -70,7 +70,7 @@ class TxRelay:
         self._peers: dict[int, Peer] = {}
         self._next_inbound: dict[int, float] = {}  # by network
         self._again: list[bytes] = []  # txids of those that are announced again now
-        self._next_again = ctx.mockable + self._pause_again()
+        self._next_again = ctx.steady + self._pause_again()  # on no mocked clock
         # the mempool's sequence from a moment on; the first one holds TX_INVENTORY_REST seconds ago
         self._sequences: deque[tuple[float, int]] = deque([(ctx.mockable, source.sequence)])
         self._block: ParsedBlock | None = None
@@ -177,8 +177,8 @@ class TxRelay:
     def begin_tick(self) -> None:
         """Every 10 to 15 minutes announce again what nobody has asked for, a few at a time."""
         self._note_sequence()
-        if self._ctx.mockable >= self._next_again:
-            self._next_again = self._ctx.mockable + self._pause_again()
+        if self._ctx.steady >= self._next_again:
+            self._next_again = self._ctx.steady + self._pause_again()
             self._again = sorted(self._source.unbroadcast(), reverse=True)
         for _ in range(min(REBROADCAST_PER_TICK, len(self._again))):
             entry = self._source.find_tx(self._again.pop(), False)

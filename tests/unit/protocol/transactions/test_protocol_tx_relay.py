@@ -373,6 +373,16 @@ def test_own_transactions_are_announced_until_somebody_asks(node: Bench, pool: S
     assert not pool.unbroadcast()
 
 
+def test_a_clock_set_ahead_announces_nothing_again(node: Bench, pool: SmallPool) -> None:
+    """As in Core, where this alone runs on a clock that ``setmocktime`` does not move."""
+    tx = simple(1)
+    add(node, pool, tx, unbroadcast=True)
+    peer = node.peer(wtxid_relay=True)
+    for seconds in (0, *range(950, 1050, 10)):  # a peer is told a few seconds later
+        node.step(ev.Tick(node.unix_start + seconds, held=True))
+        assert not told(node, peer)
+
+
 def test_own_transactions_that_are_gone_are_not_announced(node: Bench, pool: SmallPool) -> None:
     gone, here = simple(1), simple(2)
     add(node, pool, gone, here, unbroadcast=True)
