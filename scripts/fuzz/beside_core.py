@@ -6,6 +6,7 @@
 ``talk``: peers that say anything in any order, and what each hears of both nodes.
 ``chain``: branches in any order with faults of every kind, blocks condemned and pardoned, restarts, chains connected
 anew.
+``signet``: a signet of its own, with solutions of every sort.
 A world is named by its life, seed and number; the first difference of a world ends it. The exit status is 1 when
 there was one.
 """

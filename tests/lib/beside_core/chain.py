@@ -140,7 +140,7 @@ class ChainLife:
             try:
                 child = lab.fork()
                 child.adopt(raw)
-            except ValueError:  # it is no block at all
+            except (ValueError, LookupError):  # it is no block at all
                 return
             self._submit(child.block(extra=self.rng.randbytes(8)))
 

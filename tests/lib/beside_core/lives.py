@@ -8,10 +8,15 @@ from random import Random
 
 from tests.lib.mempool_lab import START
 
-from . import chain, pool, talk
+from . import chain, pool, signet, talk
 from .pair import Difference, Pair, Tie
 
-LIVES: dict[str, Callable[[Pair, Random, int], None]] = {"pool": pool.live, "talk": talk.live, "chain": chain.live}
+LIVES: dict[str, Callable[[Pair, Random, int], None]] = {
+    "pool": pool.live,
+    "talk": talk.live,
+    "chain": chain.live,
+    "signet": signet.live,
+}
 
 
 def lead(name: str, bitcoind: str, directory: Path, seed: str, steps: int) -> tuple[Pair, str]:

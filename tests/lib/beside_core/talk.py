@@ -293,9 +293,13 @@ class Talk:
             self.stages[which] = 2
             self._say(which, [*self._between(), ("verack", b"")])
             return
-        said = [one for _ in range(self.rng.choice((1, 1, 1, 2, 3))) for one in self._with_header(self._anything())]
-        said.append(("ping", (len(self.pair.history) + 1).to_bytes(8, "little")))
-        self._say(which, said)
+        for _ in range(self.rng.choice((1, 1, 1, 2, 3))):
+            said = self._with_header(self._anything())
+            said.append(("ping", (len(self.pair.history) + 1).to_bytes(8, "little")))
+            self._say(which, said)
+            self._compare()  # what comes behind is answered before what has to be read or judged
+            if self.stages[which] < 0:
+                return
 
     def _with_header(self, said: Said) -> list[Said]:
         """A block behind its header: who was told none counts for one that has it here, but not at bitcoind."""
