@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from btcnode.errors import ConfigError
 from btcnode.networks.names import NetworkName, network_of_chain
 from btcnode.networks.parameters import NetworkParams
 from btcnode.record import record, replace
@@ -24,7 +25,12 @@ from btcnode.settings.groups.wallet import WalletSettings
 from btcnode.settings.sources import Sources, as_text, wrong_type
 from btcnode.settings.table import GROUPS
 
-READ_FIRST = ("mining",)  # of two mistakes the one in this group is told, as by bitcoind
+TOLD_FIRST = (
+    "maxconnections", "debug", "debugexclude", "loglevel", "peertimeout", "blockmintxfee", "blockmaxweight",
+    "blockreservedweight", "test", "minimumchainwork", "assumevalid", "prune", "incrementalrelayfee", "minrelaytxfee",
+    "dustrelayfee", "limitclustercount",
+)  # fmt: skip
+"""Of several mistakes the first one here is told, as by bitcoind; those in other options come after them."""
 
 
 @record(kw_only=True)
@@ -55,8 +61,7 @@ class Settings:
         fits together is for ``consistency.check``.
         """
         network = network_of_chain(sources.chain)
-        in_order = sorted(GROUPS, key=lambda name: name not in READ_FIRST)
-        groups: dict[str, Any] = {name: _group(GROUPS[name][1], sources, network) for name in in_order}
+        groups = _read_groups(sources, network)
         params = groups["chain"].parameters(
             network.name,
             groups["connections"].dnsseedname,
@@ -93,8 +98,22 @@ class Settings:
         return None if name is None else self.net_dir / name
 
 
-def _group(group: type[Any], sources: Sources, network: NetworkName) -> Any:
-    return group(**{name: value_of(option, sources, network) for name, option in options_of(group).items()})
+def _read_groups(sources: Sources, network: NetworkName) -> dict[str, Any]:
+    """The groups by their name; raises ConfigError, of several that for the option which is told first."""
+    groups: dict[str, Any] = {}
+    faults: dict[str, ConfigError] = {}
+    for name, (_, group) in GROUPS.items():
+        values: dict[str, Any] = {}
+        for field, option in options_of(group).items():
+            try:
+                values[field] = value_of(option, sources, network)
+            except ConfigError as error:
+                faults[option.flag] = error
+        if not faults:
+            groups[name] = group(**values)
+    if faults:
+        raise next((faults[flag] for flag in TOLD_FIRST if flag in faults), next(iter(faults.values())))
+    return groups
 
 
 def value_of(option: Option, sources: Sources, network: NetworkName) -> Any:

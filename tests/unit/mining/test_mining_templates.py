@@ -168,10 +168,6 @@ def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture)
             {"blockreservedweight": 1999},
             "Specified -blockreservedweight (1999) is lower than minimum safety value of (2000)",
         ),
-        (  # which bitcoind looks at first
-            {"incrementalrelayfee": "x", "assumevalid": "x", "blockmaxweight": 4_000_001},
-            "Specified -blockmaxweight (4000001) exceeds consensus maximum block weight (4000000)",
-        ),
         ({"blockmintxfee": "x"}, "Invalid amount for -blockmintxfee=<amount>: 'x'"),
         ({"signetkey": ("x",)}, "-signetkey takes a private key of a test network in wallet import format"),
     ],

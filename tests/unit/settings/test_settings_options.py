@@ -246,3 +246,25 @@ def test_a_pool_without_transactions_of_peers_is_small_through_every_door(networ
     assert settings_of(network=network, blocksonly=True).mempool.maxmempool_bytes == 5 * MB
     assert not settings_of(blocksonly="1").connections.whitelistrelay
     assert settings_of(blocksonly=True, maxmempool=50).mempool.maxmempool_bytes == 50 * MB
+
+
+@pytest.mark.parametrize(
+    ("told", "later"),
+    [
+        ({"debug": ("foo",)}, {"incrementalrelayfee": "x"}),
+        ({"loglevel": "x"}, {"i2psam": "x y"}),
+        ({"maxconnections": "-1"}, {"prune": "-1"}),
+        ({"blockmintxfee": "x"}, {"blockreservedweight": "1"}),
+        ({"blockmaxweight": "5000000"}, {"assumevalid": "zz"}),
+        ({"incrementalrelayfee": "x"}, {"minrelaytxfee": "x"}),
+        ({"minrelaytxfee": "x"}, {"bind": ("x y",)}),
+    ],
+)
+def test_of_two_mistakes_the_one_that_bitcoind_finds_first_is_told(told: dict[str, Any], later: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as alone:
+        settings_of(network="regtest", **told)
+    with pytest.raises(ConfigError):
+        settings_of(network="regtest", **later)
+    with pytest.raises(ConfigError) as both:
+        settings_of(network="regtest", **later, **told)
+    assert str(both.value) == str(alone.value)
