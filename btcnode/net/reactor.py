@@ -57,6 +57,7 @@ LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seco
 UNLIMITED = Permission.NOBAN | Permission.DOWNLOAD | Permission.RELAY  # who has one of these gets what it asks for
 TICK_INTERVAL = 0.1  # seconds
 PRESSING = 20.0  # seconds for which a peer has more to come than is read, before the protocol hears of it (again)
+GONE_SLICE = 0.005  # seconds in one pass of the loop for what follows from connections that have ended
 LEFT_BEHIND = 2.0  # seconds that are spent on what a peer that is gone has sent
 ENDED = getattr(select, "POLLRDHUP", 0)  # Linux's; elsewhere ends in order are seen when all before them is read
 CONNECT_TIMEOUT = 5.0  # Core's -timeout
@@ -68,6 +69,36 @@ LOG_LEVELS = {
     LogLevel.WARNING: logging.WARNING,
     LogLevel.ERROR: logging.ERROR,
 }
+
+
+class Departures:
+    """Connections that have ended: the protocol is told for some milliseconds in a pass of the loop.
+
+    A hundred may go at once, and each can leave thousands of announcements and orphans behind.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, feed: Callable[[Input], None]) -> None:
+        self._loop = loop
+        self._feed = feed
+        self._untold: deque[PeerDisconnected] = deque()
+        self._room = GONE_SLICE  # seconds that are left in this pass
+
+    def add(self, event: PeerDisconnected) -> None:
+        """Tell of this one, now or in its turn."""
+        self._untold.append(event)
+        self._tell_of_gone()
+
+    def _tell_of_gone(self) -> None:
+        while self._untold and self._room > 0:
+            begun = time.perf_counter()
+            self._feed(self._untold.popleft())
+            self._room -= time.perf_counter() - begun
+            if self._room <= 0:
+                self._loop.call_soon(self._begin_pass)
+
+    def _begin_pass(self) -> None:
+        self._room = GONE_SLICE
+        self._tell_of_gone()
 
 
 class Reactor:
@@ -128,15 +159,15 @@ class Reactor:
         self._together: dict[type[Effect], Callable[[list[Any]], None]] = {}
         self._connect_timeout = connect_timeout
         self._look_up_names = look_up_names
-        self._v2 = v2
+        self._v2, self._cjdns = v2, cjdns
         self._access = access if access is not None else AccessRules()
         self.dialer = dialer if dialer is not None else Dialer(ProxyPlan(), connect_timeout=connect_timeout)
-        self._cjdns = cjdns
         self._inputs: deque[Sequence[Input]] = deque()
         self._listeners: list[Callable[[Input], None]] = []
         self._stepping = self._closed = False
         self._next_peer = 0  # as Core counts
         self._listeners_open: list[Listener] = []
+        self._departures = Departures(self.loop, self.feed)
         self._incoming: set[int] = set()  # peers whose sockets were accepted, and are open
         self._most_incoming = most_incoming
         self._tasks: set[asyncio.Task[None]] = set()
@@ -395,7 +426,7 @@ class Reactor:
         self._incoming.discard(connection.peer_id)
         self.traffic.keep_counts(connection)
         if self.connections.pop(connection.peer_id, None) is not None and not self._closed:
-            self.feed(PeerDisconnected(connection.peer_id, reason, connection.wire.should_retry_v1))
+            self._departures.add(PeerDisconnected(connection.peer_id, reason, connection.wire.should_retry_v1))
 
     def _send_buffer_changed(self, connection: Connection, full: bool) -> None:
         """A send buffer crossed its limits."""

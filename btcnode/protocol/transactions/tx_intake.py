@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 _NOT_JUDGED = (TxResult.UNKNOWN, TxResult.NO_MEMPOOL)
 _TX_KINDS = (MSG_TX, MSG_WTX, MSG_WITNESS_TX)
-DUE_IN_TICK = 5_000  # announcements that may be asked for now, or were in vain: some 10 ms ...
+DUE_IN_TICK = 2_000  # announcements that may be asked for now, or were in vain: some 10 ms, requests included, ...
 DUE_IN_TURN = 200  # ... and what a peer's message may make us look at
 ORPHANS_AT_ONCE = 50_000  # bytes of orphans that are parsed for another look at them, the last one beyond it included
 OBJECT_SIZE = 48  # bytes of a small bytes object and the reference to it

@@ -8,8 +8,9 @@ is remembered while others of the same hash are alive: nobody is asked twice.
 
 Work: every operation is O(1) or, where the next one of a hash has to be chosen, linear in the peers that announced it
 (at most as many as there are connections); time-outs lie in one heap, whose outdated entries never outnumber the rest
-for long. A hundred peers that announce the same make a hundred thousand of them due in one moment: whoever advances the
-time says how much he has time for, and the rest is due the next time.
+for long. A hundred peers that announce the same make a hundred thousand of them due in one moment, and one of them that
+goes has others chosen in its place thousands of times: whoever advances the time says how much he has time for, and
+the rest is due the next time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from operator import attrgetter
 
 _DELAYED, _READY, _BEST, _REQUESTED, _COMPLETED = range(5)
 _PREFERRED = 1 << 63
+_CHOICES_AT_ONCE = 5_000  # announcements looked at for choices between two calls of ``advance``: some milliseconds
 _HEAP_SLACK = 1024  # outdated heap entries that are not worth a clean-up
 
 _BY_SEQUENCE = attrgetter("sequence")
@@ -73,6 +75,8 @@ class TxRequests:
         self._sequence = 0
         self._size = 0
         self._looked_at = 0  # announcements, since the start
+        self._chosen_until = _CHOICES_AT_ONCE  # the value of that from which on choices wait for ``advance``
+        self._unchosen: dict[bytes, None] = {}  # hashes of those choices
         self.askable: dict[int, None] = {}  # peers that something may be asked of now
 
     # -- changes -------------------------------------------------------------------------------------------------
@@ -125,6 +129,11 @@ class TxRequests:
         expired: list[tuple[int, bytes, bool]] = []
         heap = self._waiting
         end = self._looked_at + most
+        while self._unchosen and self._looked_at < end:
+            tx_hash = next(iter(self._unchosen))
+            del self._unchosen[tx_hash]
+            self._choose(tx_hash)
+        self._chosen_until = sys.maxsize  # here each is followed by a look at the end
         while heap and heap[0][0] <= now and self._looked_at < end:
             time, _, ann = heapq.heappop(heap)
             self._looked_at += 1
@@ -136,6 +145,7 @@ class TxRequests:
             else:
                 expired.append((ann.peer, ann.hash, ann.by_wtxid))
                 self._complete(ann)
+        self._chosen_until = self._looked_at + _CHOICES_AT_ONCE
         return expired
 
     def requestable(self, peer: int) -> list[tuple[bytes, bool]]:
@@ -266,22 +276,35 @@ class TxRequests:
             return True
         was_selected = ann.state in (_BEST, _REQUESTED)
         self._set_state(ann, _COMPLETED)
-        alive = False
-        best: _Announcement | None = None
         other = self._first.get(ann.hash)
-        while other is not None and (was_selected or not alive):
+        while other is not None and other.state == _COMPLETED:
             self._looked_at += 1
-            if other.state != _COMPLETED:
-                alive = True
-                if other.state == _READY and (best is None or self._priority(other) > self._priority(best)):
-                    best = other
             other = other.next
-        if not alive:
+        if other is None:
             self.forget(ann.hash)
             return False
-        if was_selected and best is not None:
-            self._set_state(best, _BEST)
+        if was_selected and self._looked_at < self._chosen_until:
+            self._choose(ann.hash)
+        elif was_selected:
+            self._unchosen[ann.hash] = None
         return True
+
+    def _choose(self, tx_hash: bytes) -> None:
+        """Let the best of those who may be asked for the hash now be asked, unless somebody is."""
+        chosen = best = self._selected.get(tx_hash)
+        if chosen is not None and chosen.state == _REQUESTED:
+            return
+        other = self._first.get(tx_hash)
+        while other is not None:
+            self._looked_at += 1
+            if other.state == _READY and (best is None or self._priority(other) > self._priority(best)):
+                best = other
+            other = other.next
+        if best is chosen or best is None:
+            return
+        if chosen is not None:
+            self._set_state(chosen, _READY)
+        self._set_state(best, _BEST)
 
     def _unlink(self, ann: _Announcement) -> None:
         """Take one announcement out of the list of its hash."""

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -259,6 +260,40 @@ def test_who_presses_on_while_nobody_reads_is_told(monkeypatch: pytest.MonkeyPat
         await reactor.close()
 
     asyncio.run(run())
+
+
+def test_others_have_turns_while_many_peers_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one leaves behind can take some milliseconds to be cleared away."""
+    told = Brain.step_all
+
+    def slowed(self: Brain, now: float, happened: Sequence[Any]) -> list[fx.Effect]:
+        if isinstance(happened[0], PeerDisconnected):
+            time.sleep(2 * reactor_module.GONE_SLICE)
+        return told(self, now, happened)
+
+    monkeypatch.setattr(Brain, "step_all", slowed)
+
+    async def run() -> list[int]:
+        brain = Brain()
+        reactor = Reactor(brain, MAGIC, 18444)  # type: ignore[arg-type]
+        await reactor.listen([("127.0.0.1", 0)], required=True)
+        writers = []
+        for _ in range(20):
+            writers.append((await asyncio.open_connection(reactor.bound[0].host, reactor.bound[0].port))[1])
+            await brain.arrivals.get()
+        for writer in writers:
+            writer.transport.abort()
+        gone = [0]
+        async with asyncio.timeout(30):
+            while gone[-1] < 20:
+                await asyncio.sleep(0)
+                gone.append(brain.departures.qsize())
+        assert not reactor.connections
+        await reactor.close()
+        return gone
+
+    gone = asyncio.run(run())
+    assert max(after - before for before, after in pairwise(gone)) == 1
 
 
 def slow_step(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from btcnode.protocol.transactions import tx_requests
 from btcnode.protocol.transactions.tx_requests import TxRequests
 
 A, B, C = (bytes([n]) * 32 for n in (1, 2, 3))
@@ -158,6 +159,54 @@ def test_a_peer_of_a_crowd_is_forgotten_without_a_walk_over_the_others() -> None
     assert tracker._looked_at - before <= 40 * chosen + 2 * (100 - chosen)
     assert askable(tracker, 40) == set(hashes)
     assert len(tracker) == 3_900
+
+
+def test_thousands_of_others_are_chosen_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One peer was asked for all that a crowd has announced, and is gone, or has nothing of it."""
+    monkeypatch.setattr(tx_requests, "_CHOICES_AT_ONCE", 500)
+    hashes = [n.to_bytes(32, "little") for n in range(100)]
+    for is_gone in (True, False):
+        tracker = TxRequests(b"key")
+        crowd(tracker, 1, hashes)
+        tracker.advance(1.0)
+        for tx_hash in hashes:
+            tracker.requested(0, tx_hash, 60.0)
+        crowd(tracker, 40, hashes)
+        tracker.advance(2.0, 4_000)
+        before = tracker._looked_at
+        if is_gone:
+            tracker.disconnected(0)
+        else:
+            for tx_hash in hashes:
+                tracker.answered(0, tx_hash)
+        assert tracker._looked_at - before <= 500 + 40 + 2 * len(hashes)
+        assert 10 <= len(askable(tracker, 40)) <= 20
+        steps = 0
+        while len(askable(tracker, 40)) < 100:
+            before = tracker._looked_at
+            tracker.advance(2.0, 200)
+            assert tracker._looked_at - before <= 200 + 40
+            steps += 1
+        assert steps > 10
+
+
+def test_the_best_is_asked_also_where_the_choice_had_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, later = TxRequests(b"key"), TxRequests(b"key")
+    for tracker in (at_once, later):
+        tracker.announced(0, A, True, False, 0.0)
+        tracker.advance(0.0)
+        tracker.requested(0, A, 60.0)
+        for peer in range(1, 9):
+            tracker.announced(peer, A, True, peer == 5, 0.0)
+        tracker.advance(0.0, 100)
+    monkeypatch.setattr(later, "_chosen_until", 0)
+    for tracker in (at_once, later):
+        tracker.answered(0, A)
+    assert at_once.requestable(5)
+    assert not any(later.requestable(peer) for peer in range(9))
+    later.announced(9, A, True, False, 0.0)
+    later.advance(1.0)
+    assert later.requestable(5)
 
 
 def test_requests_come_in_the_order_of_announcements() -> None:
