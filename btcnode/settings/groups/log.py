@@ -26,7 +26,7 @@ EVERY = frozenset(LOG_CATEGORIES)
 
 
 class _Categories(Kind):
-    """Names of categories; ``all``, ``1`` or nothing for every one, ``0`` and ``none`` forget those before."""
+    """Names of categories; ``all``, ``1`` or nothing for every one, ``-debug=0`` and ``none`` forget those before."""
 
     metavar = "CATEGORY"
     several = True
@@ -37,7 +37,8 @@ class _Categories(Kind):
 
     def collect(self, values: Sequence[Any]) -> frozenset[str]:
         """The categories named."""
-        start = 1 + max((n for n, text in enumerate(values) if text in ("0", "none")), default=-1)
+        forget = ("0", "none") if self.flag == "debug" else ()
+        start = 1 + max((n for n, text in enumerate(values) if text in forget), default=-1)
         found: frozenset[str] = frozenset()
         for text in values[start:]:
             if text not in (*LOG_CATEGORIES, "", "1", "all"):

@@ -91,6 +91,9 @@ def test_what_is_of_another_network_is_not_read(options: dict[str, Any]) -> None
 def test_debug_categories() -> None:
     assert settings_of(debug=("net", "rpc"), debugexclude=("rpc",)).log.categories == {"net"}
     assert settings_of(debug="all", debugexclude="net").log.categories == set(LOG_CATEGORIES) - {"net"}
+    for text in ("0", "none"):  # means something to -debug alone
+        with pytest.raises(ConfigError, match=f"Unsupported logging category -debugexclude={text}\\."):
+            settings_of(debug="all", debugexclude=text)
     assert settings_of(debug=("http", "abc", "none", "rpc")).log.categories == {"rpc"}
     assert settings_of(loglevel=("info", "net:trace")).log.loglevel["net"] == "trace"
 
