@@ -7,7 +7,7 @@ block with the same header may still come. All of them are found before anything
 from __future__ import annotations
 
 from btcnode.consensus.ancestry import ParentView
-from btcnode.consensus.commitment import witness_commitment, witness_merkle_root
+from btcnode.consensus.commitment import witness_commitment, witness_merkle_root, witness_merkle_root_in_steps
 from btcnode.consensus.headers import check_header
 from btcnode.consensus.locks import is_final
 from btcnode.consensus.signet import check_signet_solution
@@ -18,7 +18,8 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import SEGWIT_MARKER_SIZE, ParsedBlock
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import sha256d
-from btcnode.primitives.merkle import merkle_root
+from btcnode.primitives.merkle import merkle_root, merkle_root_in_steps
+from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import NULL_OUTPOINT
 from btcnode.script.scriptnum import encode_number
 from btcnode.script.scriptparse import push_data
@@ -76,11 +77,27 @@ def check_merkle_root(block: ParsedBlock) -> None:
 
     ``bad-txnmrklroot`` where they differ; ``bad-txns-duplicate`` where a shorter list has the same (CVE-2012-2459).
     """
-    root, mutated = merkle_root(block.txids)
+    _judge_merkle_root(block, *merkle_root(block.txids))
+
+
+def _judge_merkle_root(block: ParsedBlock, root: bytes, mutated: bool) -> None:
     if root != block.raw[36:68]:
         raise RuleViolation("bad-txnmrklroot", "hashMerkleRoot mismatch", Fault.MUTATED)
     if mutated:
         raise RuleViolation("bad-txns-duplicate", "duplicate transaction", Fault.MUTATED)
+
+
+def check_form_in_steps(block: ParsedBlock, expect_commitment: bool) -> Steps[None]:
+    """What another form of the same block may break: merkle root, and witnesses where there is a coinbase.
+
+    Raises RuleViolation (fault MUTATED) as ``check_merkle_root`` and ``check_witness_malleation`` do.
+    """
+    _judge_merkle_root(block, *(yield from merkle_root_in_steps(block.txids)))
+    if not block.n_tx or not is_coinbase(block, 0):
+        return
+    if expect_commitment and witness_commitment(block) is not None:
+        yield from witness_merkle_root_in_steps(block)
+    check_witness_malleation(block, expect_commitment)
 
 
 def has_witness(block: ParsedBlock, i: int) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from btcnode.consensus.sigops import script_at
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import ZERO_HASH
-from btcnode.primitives.merkle import merkle_root
+from btcnode.primitives.merkle import merkle_root_in_steps
+from btcnode.primitives.steps import Steps, at_once
 
 WITNESS_COMMITMENT_HEAD = b"\x6a\x24\xaa\x21\xa9\xed"  # OP_RETURN, push of 36 bytes, BIP141's tag
 MIN_WITNESS_COMMITMENT = 38  # bytes of its script; what lies behind them is free
@@ -30,6 +31,11 @@ def witness_commitment(block: ParsedBlock) -> bytes | None:
 
 def witness_merkle_root(block: ParsedBlock) -> bytes:
     """Root over the wtxids, that of the coinbase taken as zero; the block keeps it."""
+    return at_once(witness_merkle_root_in_steps(block))
+
+
+def witness_merkle_root_in_steps(block: ParsedBlock) -> Steps[bytes]:
+    """The same in steps."""
     if not block.witness_root:
-        block.witness_root = merkle_root([ZERO_HASH, *block.wtxids[1:]])[0]
+        block.witness_root = (yield from merkle_root_in_steps([ZERO_HASH, *block.wtxids[1:]]))[0]
     return block.witness_root

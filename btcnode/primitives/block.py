@@ -13,10 +13,12 @@ from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import BlockHash, sha256d
 from btcnode.primitives.header import HEADER_SIZE, Header
 from btcnode.primitives.scan import scan_tx
+from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
 
 MIN_TX_SIZE = 10  # version, two counts, lock time: bounds the count before anything is allocated
 SEGWIT_MARKER_SIZE = 2
+TXS_IN_STEP = 500  # about two milliseconds
 
 
 class ParsedBlock:
@@ -113,14 +115,35 @@ def parse_block(raw: bytes, *, exact: bool = True) -> ParsedBlock:
     Raises DecodeError for anything that Core's deserialisation refuses. Bytes left over are refused too, unless
     ``exact`` is False: then they are cut off, as Core does with what peers and submitblock bring.
     """
+    block, p = _begun(raw)
+    return _ended(block, _scan(block, p, block.n_tx), exact=exact)
+
+
+def parse_block_in_steps(raw: bytes) -> Steps[ParsedBlock]:
+    """The same in steps, without ``exact``."""
+    block, p = _begun(raw)
+    for at in range(0, block.n_tx, TXS_IN_STEP):
+        if at:
+            yield
+        p = _scan(block, p, min(TXS_IN_STEP, block.n_tx - at))
+    return _ended(block, p, exact=False)
+
+
+def _begun(raw: bytes) -> tuple[ParsedBlock, int]:
+    """A block without transactions that has their number, and where they begin; raises DecodeError."""
     if len(raw) <= HEADER_SIZE:
         raise DecodeError("DataStream::read(): end of data: truncated block")
     block = ParsedBlock(raw)
-    count, p = read_compact_size(raw, HEADER_SIZE)
-    size = len(raw)
-    if count * MIN_TX_SIZE > size:
+    block.n_tx, p = read_compact_size(raw, HEADER_SIZE)
+    if block.n_tx * MIN_TX_SIZE > len(raw):
         raise DecodeError("DataStream::read(): end of data: truncated block")
-    stripped = p
+    block.stripped_size = p
+    return block, p
+
+
+def _scan(block: ParsedBlock, p: int, count: int) -> int:
+    """Take the next ``count`` transactions, which begin at ``p``; where they end. Raises DecodeError."""
+    raw, stripped = block.raw, block.stripped_size
     tx_pos, body_pos, witness_pos = block.tx_pos, block.body_pos, block.witness_pos
     in_pos, out_pos, first_in, first_out = block.in_pos, block.out_pos, block.first_in, block.first_out
     txids, wtxids = block.txids, block.wtxids
@@ -141,11 +164,16 @@ def parse_block(raw: bytes, *, exact: bool = True) -> ParsedBlock:
             txids.append(sha256(sha256(core).digest()).digest())
             stripped += len(core)
         p = end
+    block.stripped_size = stripped
+    return p
+
+
+def _ended(block: ParsedBlock, p: int, *, exact: bool) -> ParsedBlock:
+    """The block whose transactions end at ``p``; raises DecodeError."""
+    size = len(block.raw)
     if p != size:
         if exact:
             raise DecodeError(f"{size - p} bytes left over after the block")
-        block.raw = raw[:p]
-    tx_pos.append(p)
-    block.n_tx = count
-    block.stripped_size = stripped
+        block.raw = block.raw[:p]
+    block.tx_pos.append(p)
     return block

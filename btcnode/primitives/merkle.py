@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from btcnode.primitives.hashes import ZERO_HASH
+from btcnode.primitives.steps import Steps, at_once
+
+PAIRS_IN_STEP = 2_000  # about two milliseconds
 
 
 def merkle_root(hashes: Sequence[bytes]) -> tuple[bytes, bool]:
@@ -14,6 +17,11 @@ def merkle_root(hashes: Sequence[bytes]) -> tuple[bytes, bool]:
     It is one when two hashes that are paired at some level are equal, as then a shorter or longer list has the same
     root. The last hash of an odd level is paired with itself, which does not count. The root of nothing is zero.
     """
+    return at_once(merkle_root_in_steps(hashes))
+
+
+def merkle_root_in_steps(hashes: Sequence[bytes]) -> Steps[tuple[bytes, bool]]:
+    """The same in steps."""
     if not hashes:
         return ZERO_HASH, False
     level = list(hashes)
@@ -25,5 +33,10 @@ def merkle_root(hashes: Sequence[bytes]) -> tuple[bytes, bool]:
             mutated = True
         if odd:
             right.append(left[-1])
-        level = [sha256(sha256(a + b).digest()).digest() for a, b in zip(left, right, strict=True)]
+        level = []
+        for at in range(0, len(left), PAIRS_IN_STEP):
+            if at:
+                yield
+            pairs = zip(left[at : at + PAIRS_IN_STEP], right[at : at + PAIRS_IN_STEP], strict=True)
+            level += [sha256(sha256(a + b).digest()).digest() for a, b in pairs]
     return level[0], mutated

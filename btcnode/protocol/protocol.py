@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from btcnode.errors import DecodeError
+from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.addresses.addresses import AddressGossip
 from btcnode.protocol.addresses.addrman import AddressBook
 from btcnode.protocol.addresses.seeding import FixedSeeds, Seeding
 from btcnode.protocol.agenda import ALL_PARTS, NEVER, NEXT_TICK, Part
 from btcnode.protocol.blocks.announcements import Announcements
 from btcnode.protocol.blocks.block_download import BlockDownload
+from btcnode.protocol.blocks.block_headers import accept_header
 from btcnode.protocol.blocks.compact_relay import CompactRelay
 from btcnode.protocol.blocks.headers_sync import HeaderSync
 from btcnode.protocol.blocks.proof_download import ProofDownload
@@ -711,14 +713,32 @@ class Protocol:
             self._ctx.states.apply(peer, PeerEvent.COMPLETED)
             self._fee_filters.tick(peer)
 
-    def _on_block(self, peer: Peer, message: m.BlockMessage) -> None:
+    def _on_block(self, peer: Peer, message: m.BlockMessage) -> Steps[None] | None:
+        if self._ctx.tree.find(header_hash(message.raw[:HEADER_SIZE])) < 0:
+            return self._on_unannounced_block(peer, message.raw)
+        self._take_block(peer, message.raw)
+        return None
+
+    def _on_unannounced_block(self, peer: Peer, raw: bytes) -> Steps[None]:
+        index = yield from accept_header(self._ctx, peer, raw)
+        if index >= 0:
+            self._download.raise_best_known(peer, index)
+            self._take_block(peer, raw)
+        else:
+            self._note_waste(peer)
+
+    def _take_block(self, peer: Peer, raw: bytes) -> None:
         record = self._download.strategy.peers.get(peer.id)
         received = record.received_bytes if record is not None else 0
-        self._download.on_block(peer, message)
+        self._download.on_block(peer, raw)
         asked_for = record is not None and record.received_bytes > received
         if not asked_for and not any(isinstance(effect, ProcessBlock) for effect in self._ctx.effects):
-            peer.conduct.wasted += 0.5  # also what another peer was faster with
-            self._ctx.agenda.wake(peer.id, Part.SCORE)
+            self._note_waste(peer)
+
+    def _note_waste(self, peer: Peer) -> None:
+        """A block came that is of no use, also where another peer was faster with it."""
+        peer.conduct.wasted += 0.5
+        self._ctx.agenda.wake(peer.id, Part.SCORE)
 
     def _on_tx(self, peer: Peer, message: m.TxMessage) -> Steps[None]:
         for wtxid in (yield from self._intake.on_tx(peer, message.raw)):

@@ -19,7 +19,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.protocol.agenda import NEVER, NEXT_TICK
 from btcnode.protocol.blocks.block_blame import blame_for_block
-from btcnode.protocol.blocks.block_headers import accept_header, is_mutated
+from btcnode.protocol.blocks.block_headers import is_mutated
 from btcnode.protocol.blocks.block_requests import BlockRequests
 from btcnode.protocol.blocks.fetch_strategy import Failure, FetchStrategy
 from btcnode.protocol.blocks.late_blocks import LateBlocks, Stalling, remember
@@ -54,7 +54,7 @@ from btcnode.protocol.limits import (
 from btcnode.protocol.misbehaviour import Offence
 from btcnode.protocol.peer import NONE, PAUSE_VALIDATION, Peer
 from btcnode.wire.constants import MSG_BLOCK, MSG_WITNESS_FLAG
-from btcnode.wire.messages import BlockMessage, NotFound
+from btcnode.wire.messages import NotFound
 
 
 class BlockDownload:
@@ -477,17 +477,11 @@ class BlockDownload:
                 self.strategy.on_failure(peer.id, Failure.NOT_FOUND, 1, self._ctx.steady)
                 remember(peer.blocks.missing, index, self._ctx.steady, MAX_MISSING_PER_PEER)
 
-    def on_block(self, peer: Peer, message: BlockMessage) -> None:
-        """Hand a block over for validation, if it was asked for or promises more work than the tip."""
+    def on_block(self, peer: Peer, raw: bytes) -> None:
+        """Hand a block whose header is known over for validation, if it was asked for or promises more than the tip."""
         ctx, tree = self._ctx, self._ctx.tree
-        raw = message.raw
         block_hash = header_hash(raw[:HEADER_SIZE])
         index = tree.find(block_hash)
-        if index < 0:
-            index = accept_header(ctx, peer, raw)
-            if index < 0:
-                return
-            self.raise_best_known(peer, index)
         requested = index in self.requests
         asked, late = peer.blocks.in_flight.get(index), peer.blocks.late.pop(index, None)
         if asked is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from btcnode.consensus.blocks import check_block, check_merkle_root, check_witness_malleation, is_coinbase
+from btcnode.consensus.blocks import check_block, check_form_in_steps
 from btcnode.consensus.headers import check_header
 from btcnode.consensus.pow import block_work
 from btcnode.errors import DecodeError, Fault, RuleViolation
-from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.block import parse_block, parse_block_in_steps
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.steps import Steps, at_once
 from btcnode.protocol.blocks.block_blame import UNDECODABLE, blame_for_block
 from btcnode.protocol.context import Context
 from btcnode.protocol.effects import LogLevel
@@ -36,7 +37,7 @@ def log_refused_header(ctx: Context, raw: bytes, violation: RuleViolation) -> No
     ctx.log(LogLevel.DEBUG, "validation", text)
 
 
-def accept_header(ctx: Context, peer: Peer, block: bytes) -> int:
+def accept_header(ctx: Context, peer: Peer, block: bytes) -> Steps[int]:
     """Add the header of a block that nobody announced; ``NONE`` when it is refused, for which the peer may be blamed.
 
     A chain with too little work is not stored, nor is the header of a block that is at fault by itself, as in Core: the
@@ -50,7 +51,7 @@ def accept_header(ctx: Context, peer: Peer, block: bytes) -> int:
             raise RuleViolation("prev-blk-not-found", fault=Fault.MISSING_PREV)
         if tree.chainwork(prev) + block_work(int.from_bytes(raw[72:76], "little")) < ctx.work_threshold():
             raise LOW_WORK
-        fault = _fault_alone(ctx, block, tree.height(prev) + 1)
+        fault = yield from _fault_alone(ctx, block, tree.height(prev) + 1)
         if fault is not None:
             blame_for_block(ctx, peer, header_hash(raw), fault, compact=False)
             return NONE
@@ -71,7 +72,7 @@ def is_mutated(ctx: Context, peer: Peer, raw: bytes, height: int) -> bool:
     if len(raw) > MAX_LOOKED_AT:
         return False
     try:
-        _check_form(ctx, parse_block(raw, exact=False), height)
+        at_once(check_form_in_steps(parse_block(raw, exact=False), height >= ctx.params.segwit_height))
     except DecodeError:
         return False
     except RuleViolation as violation:
@@ -80,19 +81,14 @@ def is_mutated(ctx: Context, peer: Peer, raw: bytes, height: int) -> bool:
     return False
 
 
-def _check_form(ctx: Context, block: ParsedBlock, height: int) -> None:
-    """Whether the bytes are those that the header means; raises RuleViolation (fault MUTATED)."""
-    check_merkle_root(block)
-    if block.n_tx and is_coinbase(block, 0):
-        check_witness_malleation(block, height >= ctx.params.segwit_height)
-
-
-def _fault_alone(ctx: Context, raw: bytes, height: int) -> RuleViolation | None:
+def _fault_alone(ctx: Context, raw: bytes, height: int) -> Steps[RuleViolation | None]:
     """The rule that a block breaks whatever the chain has, with Core's look for mutated forms first."""
     try:
-        block = parse_block(raw, exact=False)
-        _check_form(ctx, block, height)
-        check_block(block, ctx.params)
+        block = yield from parse_block_in_steps(raw)
+        yield
+        yield from check_form_in_steps(block, height >= ctx.params.segwit_height)
+        yield
+        check_block(block, ctx.params, check_merkle=False)
     except DecodeError as error:
         return RuleViolation(UNDECODABLE, str(error), Fault.MUTATED)
     except RuleViolation as violation:

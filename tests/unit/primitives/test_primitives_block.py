@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from btcnode.errors import DecodeError
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import TXS_IN_STEP, ParsedBlock, parse_block, parse_block_in_steps
+from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.merkle import merkle_root
+from btcnode.primitives.steps import at_once
 from btcnode.primitives.tx import Tx
 
 BLOCKS = [
@@ -55,3 +57,24 @@ def test_every_truncation_is_refused(vectors: Path) -> None:
 def test_count_beyond_the_bytes_is_refused_at_once() -> None:
     with pytest.raises(DecodeError, match="truncated"):
         parse_block(bytes(80) + b"\xfe\xff\xff\xff\x01" + bytes(100))
+
+
+def long_block(count: int) -> bytes:
+    """Bytes that parse as a block of so many small transactions."""
+    one = b"\x02\0\0\0\x01" + bytes(36) + b"\0" + b"\xff" * 4 + b"\x01" + bytes(8) + b"\x01\x51" + bytes(4)
+    return bytes(80) + compact_size(count) + one * count
+
+
+@pytest.mark.parametrize("count", [0, 1, TXS_IN_STEP, TXS_IN_STEP + 1, 3 * TXS_IN_STEP])
+def test_in_steps_a_block_is_the_same(count: int) -> None:
+    raw = long_block(count)
+    steps = parse_block_in_steps(raw + b"left over")
+    taken = sum(1 for _ in range(max(0, -(-count // TXS_IN_STEP) - 1)) if next(steps) is None)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    found, whole = end.value.value, parse_block(raw)
+    assert all(getattr(found, name) == getattr(whole, name) for name in ParsedBlock.__slots__)
+    assert taken == max(0, -(-count // TXS_IN_STEP) - 1)
+    if count:
+        with pytest.raises(DecodeError, match="truncated"):
+            at_once(parse_block_in_steps(raw[:-1]))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btcnode.primitives.hashes import sha256d
-from btcnode.primitives.merkle import merkle_root
+from btcnode.primitives.merkle import PAIRS_IN_STEP, merkle_root, merkle_root_in_steps
 
 HASHES = st.lists(st.integers(0, 10_000).map(lambda n: sha256d(n.to_bytes(4, "little"))), unique=True, max_size=40)
 
@@ -32,3 +32,16 @@ def test_cve_2012_2459_duplicated_tail_is_seen() -> None:
     assert forged[1]
     for count in (3, 5):
         assert merkle_root([*hashes[:count], hashes[count - 1]]) == (merkle_root(hashes[:count])[0], True)
+
+
+def test_a_long_list_is_worked_through_in_steps() -> None:
+    hashes = [sha256d(n.to_bytes(4, "little")) for n in range(3 * PAIRS_IN_STEP + 1)]
+    steps, count = merkle_root_in_steps(hashes), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            assert end.value == (recursive_root(hashes), False)
+            break
+        count += 1
+    assert count == 1  # 6,001 hashes: 3,001 pairs in two steps, 1,501 in one

@@ -14,7 +14,7 @@ from btcnode.protocol import limits
 from btcnode.protocol.blocks import block_headers
 from btcnode.protocol.blocks.unasked import MAX_AHEAD
 from btcnode.protocol.connections.kinds import ConnectionKind
-from btcnode.protocol.events import BlockProcessed, BlockRejected, ChainSettled, PeerDisconnected, Tick
+from btcnode.protocol.events import BlockProcessed, BlockRejected, ChainSettled, PeerDisconnected, PeerTurn, Tick
 from btcnode.settings.permissions import Permission
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
@@ -421,6 +421,22 @@ def test_the_header_of_a_block_at_fault_is_not_kept(bench: Bench, blocks: list[b
     bench.receive(bench.peer(), BlockMessage(blocks[10]))
     bench.finish_blocks()
     assert bench.chain.active.height == 11
+
+
+def test_a_block_that_nobody_announced_is_looked_at_in_steps(bench: Bench, blocks: list[bytes]) -> None:
+    """Its peer's next message waits; other peers are served meanwhile, and may bring the same header."""
+    bench.load(blocks[:10])
+    bench.turns_at_once = False
+    peer, other = bench.peer(), bench.peer()
+    bench.receive(peer, BlockMessage(blocks[10]))
+    assert bench.all(fx.AskForTurn) == [fx.AskForTurn(peer, first=True)]
+    assert len(bench.chain.tree) == 11
+    bench.receive(other, Headers((blocks[10][:80],)))
+    assert len(bench.chain.tree) == 12
+    while not bench.all(fx.ProcessBlock):
+        bench.step(PeerTurn(peer))
+    bench.finish_blocks()
+    assert bench.chain.active.height == 11 and bench.disconnected(peer) is None
 
 
 def test_a_block_that_came_beside_a_mutated_form_is_asked_for(bench: Bench, blocks: list[bytes]) -> None:
