@@ -1,4 +1,4 @@
-"""Processes that write runs of coins beside the node: what a flush has to write, and runs that are merged.
+"""Processes that write runs of coins beside the node: flushes, sets that are loaded, and runs that are merged.
 
 Packing coins takes an interpreter as long as connecting the block that made them, so a process of its own is what lets
 blocks go on meanwhile. Entries are sent in order, some thousand at a time, over the process's standard input::
@@ -152,6 +152,11 @@ class WriteProcess(RunProcess):
             self._say(frame)
         except OSError:  # it has ended, which ``result`` tells
             self._over = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no more entries."""
+        return self._over
 
     def result(self) -> RunRecord | None:
         """Wait for the run of all that was sent; None when the process has failed."""

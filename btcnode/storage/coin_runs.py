@@ -28,7 +28,7 @@ from btcnode.storage.durable import storage_error
 from btcnode.storage.lmdb_errors import is_damage, translate
 
 BACKGROUND_ENTRIES = 200_000  # from so many on a merge has a process of its own, and a flush does not do it
-WRITE_ENTRIES = 50_000  # from so many on a flush has a process, which takes 50 ms to start
+WRITE_ENTRIES = 50_000  # from so many on a flush, or a set, has a process, which takes 50 ms to start
 MERGES = 2  # at a time, where memory suffices: a long one does not keep the short ones waiting
 MAX_RUNS = 32  # beyond it a flush waits for the merges
 TOGETHER = 1 << 14  # entries that are handed on together
@@ -215,7 +215,12 @@ class CoinRuns:
         try:
             for keys, coins in entries:
                 process.send(keys, coins)
-            return process.result()
+                if process.is_over:
+                    break
+            record = process.result()
+            if record is None:
+                log.warning("The process for writing coins has failed: the node does it itself")
+            return record
         finally:
             self._writer = None
             process.abandon()

@@ -442,13 +442,18 @@ def test_a_whole_set_is_written_by_a_process(tmp_path: Path, monkeypatch: pytest
         passes: list[int] = []
 
         def batches() -> Iterator[list[tuple[bytes, bytes]]]:
-            passes.append(len(rows))
-            yield from (rows[at : at + 3000] for at in range(0, len(rows), 3000))
+            passes.append(0)
+            for at in range(0, len(rows), 3000):
+                if begin == WRITERS["ends at once"] and at == 3000:
+                    time.sleep(1)
+                yield rows[at : at + 3000]
+                passes[-1] += 1
 
         count, utxo_hash = load_survivors(batches, database, len(rows))
         coins = CoinsDb(database)
         assert (count, dict(all_coins(coins)), coins.utxo_stats().hash) == (len(rows), alive, utxo_hash)
-        assert len(passes) == 1 + (begin in WRITERS.values())
+        assert len(passes) == 1 + (begin in WRITERS.values()) and passes[-1] == 7
+        assert begin != WRITERS["ends at once"] or passes[0] < 7  # nothing is read for a process that has ended
         assert len(files(tmp_path)) == len(database.coin_runs.runs) == 1 and not database.coin_runs.pids
 
 
