@@ -14,6 +14,7 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, sha256d
 from btcnode.primitives.header import HEADER_SIZE
+from btcnode.primitives.scan import stripped
 from btcnode.primitives.tx import Tx
 
 _LATER = frozenset(("body_pos", "witness_pos", "in_pos", "out_pos", "first_in", "first_out"))
@@ -59,6 +60,11 @@ class AssembledBlock(ParsedBlock):
                 return super().prevouts()
             self._prevouts = list(chain.from_iterable([tx.prevouts for tx in self.txs]))
         return self._prevouts.copy()
+
+    def tx_stripped(self, i: int) -> bytes:
+        """As of any block, without a look at the other transactions."""
+        raw = self.tx_raw(i)
+        return raw if self.wtxids[i] == self.txids[i] else stripped(raw)
 
     def let_go(self) -> None:
         """Of the transactions as objects: the block may be kept for longer than they are of use."""

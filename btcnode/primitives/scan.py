@@ -9,7 +9,7 @@ from __future__ import annotations
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import sha256d
-from btcnode.primitives.steps import STEP, Steps
+from btcnode.primitives.steps import STEP, Steps, at_once
 
 
 def _skip_inputs(raw: bytes, p: int, count: int) -> int:
@@ -180,14 +180,23 @@ def scan_tx_in_steps(raw: bytes, start: int) -> Steps[int]:
     return p + 4
 
 
-def txid_in_steps(raw: bytes) -> Steps[bytes]:
-    """The txid of a serialised transaction whose witness is not looked at; raises DecodeError for no transaction."""
+def stripped(raw: bytes) -> bytes:
+    """A serialised transaction without the witness that it has, which is not looked at; raises DecodeError for none."""
+    return at_once(_stripped_in_steps(raw))
+
+
+def _stripped_in_steps(raw: bytes) -> Steps[bytes]:
     try:
-        if raw[4]:
-            return sha256d(raw)
         _, p = yield from _scan_body_in_steps(raw, 6)
     except IndexError:
         raise DecodeError("DataStream::read(): end of data: truncated transaction") from None
     if p + 4 > len(raw):
         raise DecodeError("DataStream::read(): end of data: truncated transaction")
-    return sha256d(raw[:4] + raw[6:p] + raw[-4:])
+    return raw[:4] + raw[6:p] + raw[-4:]
+
+
+def txid_in_steps(raw: bytes) -> Steps[bytes]:
+    """The txid of a serialised transaction whose witness is not looked at; raises DecodeError for no transaction."""
+    if len(raw) > 4 and raw[4]:
+        return sha256d(raw)
+    return sha256d((yield from _stripped_in_steps(raw)))
