@@ -142,7 +142,7 @@ class StepExecutor:
         self._proven = cast("ProvenCoins", coins) if coins.are_proven else None
         self.flusher = Flusher(store, coins)
         self.recent = RecentBlocks(recent_bytes)
-        self._known: KnownBlock | None = None  # the newest block that was stored, if it is of known transactions
+        self._known: KnownBlock | None = None  # the last block, if it is of known transactions and not connected
         self._most_ahead = min(MAX_AHEAD_BYTES, recent_bytes // 2)
         self._checker = checker or InlineChecker()
         self._script_cache = script_cache
@@ -170,6 +170,9 @@ class StepExecutor:
         return self._flush(step)
 
     def _store_block(self, step: StoreStep) -> StepResult:
+        if self._known is not None:  # it was not connected
+            self._known.block.let_go()
+            self._known = None
         if step.checked_txs:
             place = self._store.files.append_block(step.raw, self._tree.height(step.index))
             return StepResult(position=place, crc=crc32(step.raw), txs=step.checked_txs)
@@ -200,9 +203,6 @@ class StepExecutor:
 
     def _assembled(self, step: StoreStep) -> AssembledBlock | None:
         """The block put together of transactions that are known; None when that does not prove it right."""
-        if self._known is not None:
-            self._known.block.let_go()
-            self._known = None
         it = assemble(step.raw, step.known) if step.known else None
         if it is None or not passes_alone(it, self._params):
             return None
