@@ -173,15 +173,19 @@ class TxIntake:
 
     def tick(self, peer: Peer) -> float:
         """Ask the peer; who can be asked for something next is looked at then."""
-        self.request(peer)
+        self._ask(peer)  # what is due was looked at once for all peers
         return NEVER
 
     def request(self, peer: Peer) -> None:
         """Ask the peer for what it is the best to be asked for."""
         tracker = self.download.tracker
-        if not peer.role.gives_transactions or not tracker.waiting(peer.id):
+        if peer.role.gives_transactions and tracker.waiting(peer.id):
+            tracker.advance(self._ctx.mockable, DUE_IN_TURN)
+            self._ask(peer)
+
+    def _ask(self, peer: Peer) -> None:
+        if not peer.role.gives_transactions:
             return
-        tracker.advance(self._ctx.mockable, DUE_IN_TURN)
         wanted = self.download.requests(peer.id, self._ctx.mockable, self._busy, MAX_GETDATA_TXS)
         if wanted:
             by_txid = MSG_TX | (MSG_WITNESS_FLAG if peer.serves_witnesses else 0)

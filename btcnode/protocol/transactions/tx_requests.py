@@ -132,6 +132,7 @@ class TxRequests:
         while self._unchosen and self._looked_at < end:
             tx_hash = next(iter(self._unchosen))
             del self._unchosen[tx_hash]
+            self._looked_at += 1  # nobody may have it any more
             self._choose(tx_hash)
         self._chosen_until = sys.maxsize  # here each is followed by a look at the end
         while heap and heap[0][0] <= now and self._looked_at < end:
