@@ -19,11 +19,11 @@ from btcnode.protocol.addresses.seeding import FixedSeeds, Seeding
 from btcnode.protocol.agenda import ALL_PARTS, NEVER, NEXT_TICK, Part
 from btcnode.protocol.blocks.announcements import Announcements
 from btcnode.protocol.blocks.block_download import BlockDownload
-from btcnode.protocol.blocks.block_headers import accept_header
 from btcnode.protocol.blocks.compact_relay import CompactRelay
 from btcnode.protocol.blocks.headers_sync import HeaderSync
 from btcnode.protocol.blocks.proof_download import ProofDownload
 from btcnode.protocol.blocks.spent_download import SpentDownload
+from btcnode.protocol.blocks.unannounced import UnannouncedBlocks
 from btcnode.protocol.blocks.utxo_set_download import UtxoSetDownload
 from btcnode.protocol.blocks.xthin import ThinRelay
 from btcnode.protocol.chain_view import ChainView, NoTransactions, TxSource
@@ -245,6 +245,7 @@ class Protocol:
         self._work = WorkBudget(ctx)
         self._intake = TxIntake(ctx, source, self._relay, self._work)
         self._floods = Floods(ctx)
+        self._unannounced = UnannouncedBlocks(ctx)
         self._pings = Pings(ctx, self._floods, self._intake.has_work, self._owes)
         self._fee_filters = FeeFilters(ctx, source)
         self._private = PrivateBroadcast(ctx, self._connections)
@@ -720,7 +721,7 @@ class Protocol:
         return None
 
     def _on_unannounced_block(self, peer: Peer, raw: bytes) -> Steps[None]:
-        index = yield from accept_header(self._ctx, peer, raw)
+        index = yield from self._unannounced.accept(peer, raw)
         if index >= 0:
             self._download.raise_best_known(peer, index)
             self._take_block(peer, raw)

@@ -6,9 +6,11 @@ from btcnode.consensus.blocks import check_block, check_form_in_steps
 from btcnode.consensus.headers import check_header
 from btcnode.consensus.pow import block_work
 from btcnode.errors import DecodeError, Fault, RuleViolation
-from btcnode.primitives.block import parse_block, parse_block_in_steps
+from btcnode.primitives.block import TXS_IN_STEP, parse_block, parse_block_in_steps
+from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
+from btcnode.primitives.scan import scan_tx_in_steps
 from btcnode.primitives.steps import Steps, at_once
 from btcnode.protocol.blocks.block_blame import UNDECODABLE, blame_for_block
 from btcnode.protocol.context import Context
@@ -16,6 +18,7 @@ from btcnode.protocol.effects import LogLevel
 from btcnode.protocol.misbehaviour import BLOCK_OFFENCES
 from btcnode.protocol.peer import NONE, Peer
 
+MAX_STEPS_OF_TX = 3  # of a transaction of a block that nobody announced: with more it is not looked at alone
 MAX_LOOKED_AT = 100_000  # bytes of a block that is not needed: a millisecond or two to parse
 LOW_WORK = RuleViolation("too-little-chainwork", fault=Fault.LOW_WORK)
 
@@ -81,9 +84,34 @@ def is_mutated(ctx: Context, peer: Peer, raw: bytes, height: int) -> bool:
     return False
 
 
+def _is_heavy(raw: bytes) -> Steps[bool]:
+    """Whether one of a block's transactions has so many parts that to read it takes tens of milliseconds at a time.
+
+    Raises DecodeError for what is no block.
+    """
+    count, p = read_compact_size(raw, HEADER_SIZE)
+    for n in range(count):
+        steps, taken = scan_tx_in_steps(raw, p), 0
+        while taken < MAX_STEPS_OF_TX:
+            try:
+                next(steps)
+            except StopIteration as end:
+                p = end.value
+                break
+            taken += 1
+            yield
+        else:
+            return True
+        if n % TXS_IN_STEP == TXS_IN_STEP - 1:
+            yield
+    return False
+
+
 def _fault_alone(ctx: Context, raw: bytes, height: int) -> Steps[RuleViolation | None]:
     """The rule that a block breaks whatever the chain has, with Core's look for mutated forms first."""
     try:
+        if (yield from _is_heavy(raw)):
+            return None  # it is judged beside the loop like any other
         block = yield from parse_block_in_steps(raw)
         yield
         yield from check_form_in_steps(block, height >= ctx.params.segwit_height)

@@ -6,15 +6,20 @@ from btcnode.chain.standing import Standing
 from btcnode.consensus.pow import check_proof_of_work
 from btcnode.errors import Fault, RuleViolation
 from btcnode.networks.parameters import NetworkParams
+from btcnode.primitives.block import parse_block
+from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import header_hash
+from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
 from btcnode.protocol import effects as fx
 from btcnode.protocol import limits
-from btcnode.protocol.blocks import block_headers
+from btcnode.protocol.blocks import block_headers, unannounced
 from btcnode.protocol.blocks.unasked import MAX_AHEAD
 from btcnode.protocol.connections.kinds import ConnectionKind
+from btcnode.protocol.context import Context
 from btcnode.protocol.events import BlockProcessed, BlockRejected, ChainSettled, PeerDisconnected, PeerTurn, Tick
+from btcnode.protocol.peer import Peer
 from btcnode.settings.permissions import Permission
 from btcnode.testing.blocks import grind
 from btcnode.testing.memory_chain import mine_chain
@@ -437,6 +442,48 @@ def test_a_block_that_nobody_announced_is_looked_at_in_steps(bench: Bench, block
         bench.step(PeerTurn(peer))
     bench.finish_blocks()
     assert bench.chain.active.height == 11 and bench.disconnected(peer) is None
+
+
+def test_blocks_that_nobody_announced_are_looked_at_one_at_a_time(
+    bench: Bench, blocks: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order; who waits for a peer that goes is next, and what would be too much to keep is dropped."""
+    bench.load(blocks[:10])
+    bench.turns_at_once = False
+    looked: list[int] = []
+    accept = block_headers.accept_header
+
+    def note(ctx: Context, peer: Peer, raw: bytes) -> Steps[int]:
+        looked.append(peer.id)
+        return accept(ctx, peer, raw)
+
+    monkeypatch.setattr(unannounced, "accept_header", note)
+    monkeypatch.setattr(unannounced, "MAX_WAITING_BYTES", 3 * len(blocks[10]))
+    first, second, same, beyond = (bench.peer() for _ in range(4))
+    for peer in (first, second, same, beyond):
+        bench.receive(peer, BlockMessage(blocks[10]))
+        bench.step(PeerTurn(peer))
+    assert looked == [first] and bench.state(beyond).job is None
+    bench.step(PeerTurn(second))
+    assert looked == [first]
+    bench.step(PeerDisconnected(first, "closed"))
+    while not bench.all(fx.ProcessBlock):
+        bench.step(PeerTurn(second))
+    bench.step(PeerTurn(same))
+    assert looked == [first, second] and bench.state(same).job is None
+    assert len(bench.chain.tree) == 12 and bench.disconnected(same) is None
+
+
+def test_a_block_with_a_heavy_transaction_is_judged_beside_the_loop(bench: Bench, blocks: list[bytes]) -> None:
+    bench.load(blocks[:10])
+    block = parse_block(blocks[10])
+    elements = 40_000
+    raw = block.tx_raw(0)
+    body = raw[6 : block.witness_pos[0] - block.tx_pos[0]] if raw[4] == 0 else raw[4:-4]
+    heavy = raw[:4] + b"\0\1" + body + compact_size(elements) + bytes(elements) + raw[-4:]
+    changed = blocks[10][: block.tx_pos[0]] + heavy + blocks[10][block.tx_pos[1] :]
+    bench.receive(bench.peer(), BlockMessage(changed))
+    assert len(bench.chain.tree) == 12 and [effect.raw for effect in bench.all(fx.ProcessBlock)] == [changed]
 
 
 def test_a_block_that_came_beside_a_mutated_form_is_asked_for(bench: Bench, blocks: list[bytes]) -> None:
