@@ -262,7 +262,7 @@ class Reactor:
         """Close what its other end has closed while nobody reads from it: its end lies behind what it has sent.
 
         If only its turn has not come to what it sent before, that is looked at for ``LEFT_BEHIND`` seconds. Where the
-        kernel is full as well no end can be seen, but that there is more to come: the protocol is told of those.
+        kernel's buffer is full no end is sent, but that something waits is seen: the protocol is told of those.
         """
         unread = {c.fileno: c for c in self.connections.values() if not c.reading and c.fileno >= 0}
         if not unread:

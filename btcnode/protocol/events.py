@@ -161,9 +161,10 @@ class SendBufferState:
 
 @record
 class PeersPressing:
-    """Peers that have sent more than we read, for long and until no buffer had any room left.
+    """Peers that have sent more than we read, for long, and of which more waits in the kernel.
 
-    Whether somebody is still there cannot be seen then: the end of the connection lies behind what waits.
+    Whether somebody is still there may not be seen then: the end of the connection lies behind what waits, and is not
+    even sent where the kernel's buffer is full.
     """
 
     peer_ids: tuple[int, ...]

@@ -77,7 +77,6 @@ class Offence(Enum):
     PING_FLOOD = "more pings than anybody needs"
     INV_FLOOD = "more announcements than are looked at"
     OVERSPENDING = "more processor time than its share"
-    PRESSING = "goes on sending while it is not read"
     MESSAGE_EARLY = "message before the handshake was complete"
 
 
@@ -135,7 +134,6 @@ CONSEQUENCES: dict[Offence, Consequence] = {
     Offence.PING_FLOOD: _IGNORE,  # the score sees to it
     Offence.INV_FLOOD: _IGNORE,
     Offence.OVERSPENDING: _IGNORE,
-    Offence.PRESSING: _DISCONNECT,
     Offence.MESSAGE_EARLY: _IGNORE,
 }
 

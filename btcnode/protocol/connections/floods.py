@@ -1,8 +1,7 @@
 """Peers that send more than anybody needs: what is beyond the rate is not looked at, and they are not read for a while.
 
 Their bytes wait in the kernel meanwhile, so a flood costs little more than what the rate allows; each excess counts
-against the peer's score, which ends the connection when it goes on. So does sending until no buffer has room left:
-whether somebody is still there cannot be seen then.
+against the peer's score, which ends the connection when it goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from btcnode.protocol.limits import FLOOD_PAUSE, PING_BURST, PING_RATE, TX_INV_BURST, TX_INV_RATE
 from btcnode.protocol.misbehaviour import Offence, weight_of
-from btcnode.protocol.peer import PAUSE_FLOOD, PAUSE_WORK, Peer
+from btcnode.protocol.peer import PAUSE_FLOOD, Peer
 from btcnode.settings.permissions import Permission
 
 if TYPE_CHECKING:
@@ -56,13 +55,6 @@ class Floods:
         if not peer.no_ban:
             self._until[peer.id] = self._ctx.steady + FLOOD_PAUSE
             self._ctx.pause(peer, PAUSE_FLOOD)
-
-    def let_go(self, peer: Peer) -> bool:
-        """Disconnect who goes on sending while it is not read from for what it sent, friends excepted; whether so."""
-        if not peer.pauses & (PAUSE_FLOOD | PAUSE_WORK) or peer.is_spared:
-            return False
-        self._ctx.punish(peer, Offence.PRESSING)
-        return True
 
     def tick(self) -> None:
         """Read again from those who have waited."""

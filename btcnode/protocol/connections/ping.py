@@ -86,13 +86,13 @@ class Pings:
                 del self._owing[peer_id]
 
     def on_pressing(self, event: PeersPressing) -> None:
-        """Peers send more than we read: who may stay gets something to read, which shows whether it is still there.
+        """Peers send more than we read: each gets something to read, which shows whether it is still there.
 
         A system that has nobody for it any more refuses it, and the connection ends.
         """
         for peer_id in event.peer_ids:
             peer = self._ctx.peers.get(peer_id)
-            if peer is None or not peer.role.is_spoken_to or self._floods.let_go(peer):
+            if peer is None or not peer.role.is_spoken_to:
                 continue
             if peer.ping.nonce:  # its answer may lie behind what waits
                 self._ctx.send(peer, Ping(peer.ping.nonce))
