@@ -264,6 +264,18 @@ def _empty_blocks(world: World, _: int) -> Source:
     return _regrinding(world, "block", b"\0", world.tip)
 
 
+def _smallest_txs(world: World, _: int) -> Source:
+    """Blocks that nobody announced, of 399,000 transactions without inputs and outputs."""
+    return _regrinding(world, "block", compact_size(399_000) + bytes(10 * 399_000), world.tip)
+
+
+def _one_tx_of_elements(world: World, _: int) -> Source:
+    """Blocks that nobody announced, of one transaction with 3.9 million empty witness elements."""
+    body = b"\1" + bytes(36) + b"\0" + bytes(4) + b"\1" + bytes(9)
+    tx = bytes(4) + b"\0\1" + body + compact_size(3_900_000) + bytes(3_900_000 + 4)
+    return _regrinding(world, "block", b"\1" + tx, world.tip)
+
+
 def _ask_one_part(world: World, _: int) -> Source:
     return in_bulk(wire(GetBlockTxn(_hash_of(world.busy), (9_000,))))
 
@@ -287,6 +299,8 @@ BLOCKS = (
     Kind("utxotree of the largest set, unasked", _utxo_tree, both=False, features=SETS),
     Kind("cmpctblock on an unknown block", _small_compact),
     Kind("blocks without transactions", _empty_blocks),
+    Kind("blocks of 399,000 transactions of ten bytes", _smallest_txs, few=True),
+    Kind("blocks of one tx of 3.9 million elements", _one_tx_of_elements),
     Kind("getblocktxn, one of a busy block", _ask_one_part),
     Kind("cmpctblock of 4 MB", _compact_large, few=True),
     Kind("cmpctblock of 4 MB, known block", _compact_large_known),
