@@ -89,6 +89,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "utxo": ("--coins", "2000", "--batch", "200"),
 }
 FUZZED: dict[str, tuple[str, ...]] = {
+    "beside_core": ("--bitcoind", SAME, "--lives", "pool,chain", "--worlds", "1", "--steps", "4"),
     "blocks": ("--cases", "3", "--keep", "CACHE/block.bin"),
     "kills": ("sync", "--random", "1"),
     "options": ("--bitcoind", SAME, "--cases", "2"),
