@@ -21,7 +21,7 @@ from btcnode.wire.subnet import SubNet
 
 FILE_NAME = "banlist.json"
 VERSION = 1
-MAX_BYTES = 64 * MIB  # half a million bans
+MAX_BYTES = 64 * MIB  # 223 for each of ``MAX_BANS``
 CHECK = "_crc32_"
 _END = rb',\n    "_crc32_": "([0-9a-f]{8})"\n}\n'
 _END_SIZE = 30

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.subnet import SubNet, masked
 
-MAX_BANS = 2_000_000  # x about 450 B: 900 MB, all of it at the operator's own command
+MAX_BANS = 300_000  # x about 450 B: 135 MB, all of it at the operator's own command; as many as the file is read with
 
 
 class Ban(NamedTuple):

@@ -13,7 +13,8 @@ import pytest
 from btcnode.mempool.fee_file import encode_estimates
 from btcnode.mempool.persistence import StoredTx, encode_dump
 from btcnode.primitives.tx import Tx
-from btcnode.services.ban_file import BanFile
+from btcnode.protocol.connections.bans import MAX_BANS
+from btcnode.services.ban_file import MAX_BYTES, BanFile
 from btcnode.services.fees import load_estimator
 from btcnode.storage.trailer import TRAILER_SIZE, with_trailer
 from btcnode.testing.blocks import coinbase_tx
@@ -40,6 +41,22 @@ def banned(directory: Path) -> bytes:
 
     asyncio.run(write())
     return (directory / "banlist.json").read_bytes()
+
+
+def test_as_many_bans_as_there_may_be_are_read_again(tmp_path: Path) -> None:
+    """A file that is too large to be read is put aside, and nobody is banned: none that was written may be."""
+    long = [SubNet.parse(f"ffff:ffff:ffff:ffff:ffff:ffff:ffff:{n:x}/127") for n in range(0x8000, 0x8040, 2)]
+
+    async def write() -> None:
+        file = BanFile(tmp_path, NOW)
+        for net in long:
+            file.bans.add(net, 9_999_999_999, 99_999_999_999)
+        file.changed()
+        await file.close(NOW)
+
+    asyncio.run(write())
+    assert (tmp_path / "banlist.json").stat().st_size / len(long) * MAX_BANS < MAX_BYTES
+    assert {net for net, _ in BanFile(tmp_path, NOW).bans.all()} == set(long)
 
 
 def test_a_changed_ban_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
