@@ -547,7 +547,8 @@ class Reactor:
         peer_id = self._new_peer_id()
         self._incoming.add(peer_id)
         transport = self._transport(self._v2, initiator=False)
-        connection = Connection(self.traffic, peer_id, transport, remote=remote, local=local)
+        # a door of its own: it came to us, whatever socket that takes
+        connection = Connection(self.traffic, peer_id, transport, Door(), remote=remote, local=local)
 
         async def adopt() -> None:
             try:

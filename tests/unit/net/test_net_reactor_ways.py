@@ -14,6 +14,7 @@ import pytest
 
 from btcnode.errors import ConfigError
 from btcnode.net import reactor as reactor_module
+from btcnode.net.connection import NO_DOOR
 from btcnode.net.proxy.dialer import Dialer
 from btcnode.net.reactor import Reactor
 from btcnode.protocol import effects as fx
@@ -339,6 +340,8 @@ def test_a_router_that_makes_peers_up_gets_as_many_sockets_as_others() -> None:
             ours.append(far)
             reactor.accept_through(near, *(NetAddress(Network.I2P, bytes([part] * 32), 0) for part in (99, n)))
         arrived = [await brain.arrivals.get() for _ in range(3)]
+        # what they send counts with that of others who came: only what we opened has no door
+        assert all(connection.door is not NO_DOOR for connection in reactor.connections.values())
         ended = sum(far.recv(1, socket.MSG_DONTWAIT) == b"" for far in ours[3:])
         await reactor.close()
         for far in ours:
