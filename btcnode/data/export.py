@@ -120,11 +120,6 @@ class Written(NamedTuple):
         """How many blocks it has."""
         return len(self.hashes)
 
-    @property
-    def file_bytes(self) -> int:
-        """Sum over its tables."""
-        return sum(self.sizes.values())
-
 
 @dataclass(slots=True)
 class Exported:

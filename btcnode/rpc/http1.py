@@ -34,7 +34,6 @@ _REASONS = {
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON_TYPE = b"Content-Type: application/json\r\n"
 _HTML_TYPE = b"Content-Type: text/html; charset=ISO-8859-1\r\n"  # of bodies that nobody gave a type
-_PAGE = b"<HTML><HEAD>\n<TITLE>%d %s</TITLE>\n</HEAD><BODY>\n<H1>%s</H1>\n</BODY></HTML>\n"
 CLOSE = b"Connection: close\r\n"
 
 SERVED = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"DELETE"))  # other methods are not implemented

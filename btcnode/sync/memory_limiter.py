@@ -40,7 +40,6 @@ class MemoryState(NamedTuple):
     own: int  # resident, of all processes
     mapped: int
     cache: int
-    cache_budget: int
 
 
 class Budget(Protocol):
@@ -90,7 +89,7 @@ class MemoryLimiter:
         self._short = False
         self._looks, self._relieved, self._trimmed = 0, -PATIENCE, -PATIENCE
         self._cache_use: deque[int] = deque(maxlen=CACHE_MEMORY)
-        self.state = MemoryState(self._plan.limit, 0, 0, 0, coins.budget)
+        self.state = MemoryState(self._plan.limit, 0, 0, 0)
         consumers.apply(self._plan)
         consumers.admit(self._queue)
 
@@ -118,7 +117,7 @@ class MemoryLimiter:
             self._relieved = self._looks
             self._consumers.relieve(own - limit)
         self._consumers.offer(max(0, limit - own))
-        self.state = MemoryState(limit, own, mapped, use, cache)
+        self.state = MemoryState(limit, own, mapped, use)
 
     def _follow(self, limit: int) -> None:
         """The budget is another one."""

@@ -16,7 +16,7 @@ MAX_LINE_LENGTH = 100_000  # bytes, the carriage return included
 MAX_LINES = 1000  # of one reply
 MAX_REPLY_LENGTH = 200_000  # characters of all its lines
 NONCE_SIZE = COOKIE_SIZE = 32
-OK, UNRECOGNIZED, SYNTAX_ERROR = 250, 510, 512
+OK, SYNTAX_ERROR = 250, 512
 _ASYNCHRONOUS = 600  # codes from here on answer no command
 _SERVER_KEY = b"Tor safe cookie authentication server-to-controller hash"
 _CLIENT_KEY = b"Tor safe cookie authentication controller-to-server hash"

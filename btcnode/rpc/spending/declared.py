@@ -17,7 +17,6 @@ EstimateMode = Annotated[
 ]
 FeeRate = Annotated[AnyAmount | None, "Feerate in sat/vB", Hint("not set, fall back to wallet fee estimation")]
 Replaceable = Annotated[bool | None, "Whether it signals that it may be replaced (BIP125)", Hint("wallet default")]
-WalletTxVersion = Annotated[int, "Version of the transaction"]
 
 
 class SolvingData(TypedDict):
