@@ -94,9 +94,9 @@ class LruKFeeEviction:
     All ages grow alike. So the order of two chunks changes only with a touch or with a cluster, and is kept sorted:
     a change costs the logarithm of the pool.
 
-    A touch is free for who makes it. So the arrival counts, the user's requests, and of peers the first request of a
-    group of addresses, at most one in ``PEER_SPACING`` seconds and ``PEER_TOUCHES`` for a transaction. What has gone
-    is remembered: it comes back with the touches that it had, not as something new.
+    A touch is free for who makes it. So the arrival counts, the user's requests, and of peers the request of a group
+    of addresses that is none of the last K touches, at most one in ``PEER_SPACING`` seconds and ``PEER_TOUCHES`` for
+    a transaction. What has gone is remembered: it comes back with the touches that it had, not as something new.
     """
 
     MIN_DENSITY = 0.001

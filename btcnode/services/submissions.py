@@ -1,4 +1,4 @@
-"""The mempool's side of the node towards RPC: ``MempoolApi`` over the transaction transactions."""
+"""The user's own transactions on their way into the mempool."""
 
 from __future__ import annotations
 

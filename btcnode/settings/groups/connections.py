@@ -187,7 +187,7 @@ class ConnectionSettings:
     )
     peertimeout_s: int = option(
         "peertimeout",
-        "Seconds after which a silent peer is dropped.",
+        "Seconds that a peer has for the handshake.",
         Number(1, INT64_MAX, too_low="peertimeout must be a positive integer."),
         "60",
         metavar="S",

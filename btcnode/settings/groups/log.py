@@ -109,7 +109,7 @@ class LogSettings:
     printtoconsole: bool | None = switch(
         "printtoconsole", "Log to the console (default: unless the live display is on or the node is in background)."
     )
-    progress: bool | None = switch("progress", "Live display (default: on a terminal).")
+    progress: bool | None = switch("progress", "Live display (default: on a terminal, not of btcnoded).")
     logips: bool = switch("logips", "Addresses of peers in the log.", False)
     loglevelalways: bool = switch("loglevelalways", "Category and level in every line of the log.", False)
     logratelimit: bool = switch("logratelimit", "Write at most 1 MiB an hour from one place in the source.", True)

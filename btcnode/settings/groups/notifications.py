@@ -35,7 +35,11 @@ class NotificationSettings:
     zmqpubsequence: tuple[str, ...] = _published("sequence", "the order of blocks and mempool changes")
     zmqpubsequencehwm: int = _high_water("sequence")
     alertnotify: str = option(
-        "alertnotify", "Run this command when a warning comes up (%s: its text).", Text(), "", metavar="CMD"
+        "alertnotify",
+        "Run this command when unknown rules become active or an invalid chain has much more work (%s: the text).",
+        Text(),
+        "",
+        metavar="CMD",
     )
     blocknotify: str = option(
         "blocknotify", "Run this command when the best block changes (%s: its hash).", Text(), "", metavar="CMD"
