@@ -6,13 +6,14 @@ import logging
 import typing
 from typing import TYPE_CHECKING
 
+from btcnode.consensus.known_txs import JudgedTx
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from btcnode.chain.active_chain import ActiveChain
     from btcnode.chain.header_tree import HeaderTree
     from btcnode.networks.parameters import NetworkParams
-    from btcnode.primitives.tx import Tx
 
 log = logging.getLogger("btcnode.chain")
 
@@ -62,12 +63,8 @@ class ChainView(typing.Protocol):
         """Whether the tip is still far behind; once False it stays False."""
 
 
-class PoolEntry(typing.Protocol):
-    """A transaction of the mempool, as far as relay needs to know it."""
-
-    @property
-    def tx(self) -> Tx:
-        """The transaction."""
+class PoolEntry(JudgedTx, typing.Protocol):
+    """A transaction of the mempool, as far as relay needs to know it; ``fee`` is without the user's deltas."""
 
     @property
     def txid(self) -> bytes:
@@ -76,18 +73,6 @@ class PoolEntry(typing.Protocol):
     @property
     def wtxid(self) -> bytes:
         """The hash with witnesses, 32 bytes in internal order."""
-
-    @property
-    def fee(self) -> int:
-        """What it pays, in satoshi, without the user's deltas."""
-
-    @property
-    def sigop_cost(self) -> int:
-        """BIP141 sigop cost."""
-
-    @property
-    def spends_coinbase(self) -> bool:
-        """Whether an input is a coinbase's output."""
 
     @property
     def vsize(self) -> int:
