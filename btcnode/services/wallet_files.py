@@ -48,17 +48,16 @@ for _flag in WalletFlag:
 def wallets_dir(settings: Settings) -> Path:
     """The directory of the network's wallets; raises ConfigError for one that was named and cannot be."""
     named = settings.wallet.walletdir
-    if not named:
+    if named is None:
         usual = settings.net_dir / "wallets"
         return usual if usual.is_dir() else settings.net_dir
-    path = Path(named)
-    if not path.exists():
+    if not named.exists():
         raise ConfigError(f'Specified -walletdir "{named}" does not exist')
-    if not path.is_dir():
+    if not named.is_dir():
         raise ConfigError(f'Specified -walletdir "{named}" is not a directory')
-    if not path.is_absolute():
+    if not named.is_absolute():
         raise ConfigError(f'Specified -walletdir "{named}" is a relative path')
-    return path.resolve()
+    return named.resolve()
 
 
 def wallet_path(directory: Path, name: str) -> Path:

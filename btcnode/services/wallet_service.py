@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btcnode.services.chain import Chain
@@ -60,14 +59,14 @@ class WalletService:
 
     def _names(self) -> list[str]:
         options = self._settings.wallet
-        if options.walletdir:
+        if options.walletdir is not None:
             from btcnode.services.wallet_files import wallets_dir
 
             wallets_dir(self._settings)  # what is wrong with it is told before anything
         if options.wallet is not None:
             return list(dict.fromkeys(options.wallet))
         named, usual = options.walletdir, self._settings.net_dir / "wallets"
-        unnamed = Path(named) if named else usual if usual.is_dir() else self._settings.net_dir
+        unnamed = named or (usual if usual.is_dir() else self._settings.net_dir)
         return [""] if (unnamed / "wallet.dat").is_file() else []
 
     async def resubmit_all(self) -> None:

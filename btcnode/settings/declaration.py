@@ -35,7 +35,8 @@ class Option:
 
     ``network_only``: on any but the main network it counts from the network's section only. ``only_on``: elsewhere
     than on this network (Core's name) it is ignored. ``needs_value``: ``-name`` alone is an error. ``secret``: its
-    value is not logged. ``unset``: what the field is when nobody says anything and there is no default.
+    value is not logged. ``unset``: what the field is when nobody says anything and there is no default. ``usual``:
+    the default in words, where ``default`` alone does not tell it because it follows from other options or the system.
     """
 
     flag: str
@@ -43,6 +44,7 @@ class Option:
     kind: Kind
     default: str | bool | Callable[[NetworkName], Any] | None = None
     unset: Any = NOTHING
+    usual: str = ""
     metavar: str | None = None
     network_only: bool = False
     only_on: str = ""
@@ -67,9 +69,9 @@ class Option:
 
     @property
     def shown_default(self) -> str:
-        """Its default for people, empty when there is none to tell or its help tells it."""
-        if "default" in self.help or self.default is None or self.default == "":
-            return ""
+        """Its default for people, empty when there is none to tell."""
+        if self.usual or self.default is None or self.default == "":
+            return self.usual
         if callable(self.default):
             return NETWORK_DEFAULT
         if isinstance(self.default, bool):

@@ -59,6 +59,11 @@ class Kind(ABC):
     is_path = False
     is_numeric = False
 
+    @property
+    def limits(self) -> str:
+        """The range of a number for people, in brackets where what is beyond is brought into it; empty without one."""
+        return ""
+
     @abstractmethod
     def read(self, flag: str, text: str) -> Any:
         """The value that the text of option ``flag`` stands for; raises ConfigError."""
@@ -105,6 +110,16 @@ class Number(Kind):
     ) -> None:
         self.low, self.high, self.unit, self.clamp = low, high, unit, clamp
         self.too_low, self.too_high = too_low, too_high
+
+    @property
+    def limits(self) -> str:
+        """``0 to 64``, ``(0 to 64)``, ``0 (to 64)``: what is in brackets moves a number, else it is refused."""
+        low = f"from {self.low}" if self.high >= INT32_MAX else f"{self.low}"
+        high = "" if self.high >= INT32_MAX else f" to {self.high}"
+        moves_low, moves_high = self.clamp and not self.too_low, self.clamp and not self.too_high
+        if moves_low:
+            return f"({low}{high})" if moves_high or not high else f"({low}){high}"
+        return f"{low} ({high.strip()})" if moves_high and high else f"{low}{high}"
 
     def read(self, flag: str, text: str) -> int:
         """The number in the smallest unit; ConfigError outside its range."""

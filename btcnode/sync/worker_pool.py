@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 from btcnode.errors import DecodeError
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure
+from btcnode.settings.groups.storage import MAX_PROCESSES
 from btcnode.sync.restarts import LONGEST_PAUSE, Restarts
 from btcnode.sync.worker_codec import (
     CONFIG,
@@ -77,8 +78,6 @@ LAST_WORDS = 0.2  # seconds for a worker that has closed its socket to end, so t
 STUCK_SECONDS = 0.05  # in one piece of work, after which others take over the share of a worker
 MAX_ATTEMPTS = 2
 LOUD_FAILURES = 3  # in a row; what follows is said once
-
-MAX_PROCESSES = 64  # the node's own included
 
 log = logging.getLogger("btcnode.workers")
 

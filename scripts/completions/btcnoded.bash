@@ -13,7 +13,7 @@ _btcnoded() {
     case $name in
         "") ;;
         -chain) mapfile -t COMPREPLY < <(compgen -W "main test testnet4 signet regtest" -- "$cur"); return ;;
-        -asmap | -blocksdir | -conf | -datadir | -debuglogfile | -includeconf | -loadblock | -pid | -rpccookiefile | -settings | -swiftsync) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -asmap | -blocksdir | -conf | -datadir | -debuglogfile | -includeconf | -loadblock | -pid | -rpccookiefile | -settings | -swiftsync | -walletdir) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         *) return ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "

@@ -16,7 +16,7 @@ from btcnode.networks.parameters import (
 from btcnode.primitives.hashes import BlockHash
 from btcnode.record import record, replace
 from btcnode.settings.addresses import parse_target
-from btcnode.settings.declaration import option, switch
+from btcnode.settings.declaration import NETWORK_DEFAULT, option, switch
 from btcnode.settings.kinds import INT32_MAX, INT64_MAX, Hex, HexNumber, Number, Parsed, Several, Share
 
 if TYPE_CHECKING:
@@ -73,23 +73,26 @@ class ChainSettings:
         "assumevalid",
         "Take the scripts of this block's ancestors as valid (0: verify all).",
         HexNumber("Invalid assumevalid block hash specified ({}), must be up to 64 hex digits (or 0 to disable)"),
+        usual=NETWORK_DEFAULT,
         metavar="HASH",
     )
     minimumchainwork: int | None = option(
         "minimumchainwork",
         "Least work of a chain worth downloading, in hex.",
         HexNumber("Invalid minimum work specified ({}), must be up to 64 hex digits"),
+        usual=NETWORK_DEFAULT,
     )
     signetchallenge: bytes | None = option(
         "signetchallenge",
         "Script that the blocks of a signet of one's own satisfy, in hex.",
         Hex(),
+        usual="that of the public signet",
         negatable=False,
         only_on="signet",
     )
     signetseednode: tuple[str, ...] = option(
         "signetseednode",
-        "Seed of a signet of one's own.",
+        "Seed of a signet of one's own, instead of those of the public one.",
         Several(Parsed(parse_target, "HOST[:PORT]")),
         negatable=False,
         only_on="signet",

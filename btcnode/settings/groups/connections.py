@@ -95,10 +95,15 @@ class _AsMap(Kind):
 class _Timeout(Number):
     """Milliseconds; what is not above zero is the default, as in Core."""
 
+    limits = "from 1"
+
     def read(self, flag: str, text: str) -> int:
         """The number."""
         value = super().read(flag, text)
         return value if value > 0 else 5000
+
+
+_NAT_USUAL = "on when listening beyond loopback, but off on regtest and with -proxy"
 
 
 def _p2p_port(network: NetworkName) -> int:
@@ -128,11 +133,17 @@ class ConnectionSettings:
     seednode: tuple[str, ...] = option(
         "seednode", "Ask this node for addresses, then disconnect.", Several(Parsed(parse_target, "HOST[:PORT]"))
     )
-    listen: bool = switch("listen", "Accept connections (default: unless -connect or -proxy is given).", True)
+    listen: bool = switch(
+        "listen",
+        "Accept connections.",
+        True,
+        usual="on, but off with -connect, -maxconnections=0 or -proxy unless -bind or -whitebind is given",
+    )
     bind: tuple[Bind, ...] = option(
         "bind",
-        "Address to listen at (default: all, IPv4 and IPv6); with =onion behind it for what comes through Tor.",
+        "Address to listen at; with =onion behind it for what comes through Tor.",
         Several(Parsed(parse_bind, "ADDRESS[:PORT][=onion]")),
+        usual="all, IPv4 and IPv6",
         network_only=True,
     )
     port: int = option(
@@ -145,14 +156,18 @@ class ConnectionSettings:
     externalip: tuple[HostPort, ...] = option(
         "externalip", "Own public address, told to peers.", Several(Parsed(parse_own_address, "ADDRESS[:PORT]"))
     )
-    discover: bool = switch("discover", "Find own addresses (default: when listening without -externalip).", True)
-    upnp: bool | None = switch(
-        "upnp", "Map the port at a UPnP router (this and the next two: default when listening, but on regtest)."
+    discover: bool = switch(
+        "discover", "Find own addresses.", True, usual="on, but off with -externalip, -proxy or -listen=0"
     )
-    natpmp: bool | None = switch("natpmp", "Else map it by PCP or NAT-PMP.")
-    stun: bool | None = switch("stun", "Else ask a STUN server for the external address.")
+    upnp: bool | None = switch("upnp", "When listening, map the port at a UPnP router.", usual=_NAT_USUAL)
+    natpmp: bool | None = switch("natpmp", "When listening, else map it by PCP or NAT-PMP.", usual=_NAT_USUAL)
+    stun: bool | None = switch(
+        "stun", "When listening, else ask a STUN server for the external address; never past a proxy.", usual=_NAT_USUAL
+    )
     stunserver: tuple[HostPort, ...] = option(
-        "stunserver", "STUN server to ask instead of pystun3's list.", Several(Parsed(parse_server, "HOST[:PORT]"))
+        "stunserver",
+        "STUN server to ask instead of pystun3's list, at port 3478 if none is named.",
+        Several(Parsed(parse_server, "HOST[:PORT]")),
     )
     maxconnections: int = option(
         "maxconnections",
@@ -161,7 +176,12 @@ class ConnectionSettings:
         "125",
     )
     dns: bool = switch("dns", "Look up host names of -addnode, -seednode and -connect.", True)
-    dnsseed: bool = switch("dnsseed", "Ask DNS seeds for addresses (default: unless -connect is given).", True)
+    dnsseed: bool = switch(
+        "dnsseed",
+        "Ask DNS seeds for addresses.",
+        True,
+        usual="on, but off with -connect, -maxconnections=0 or -onlynet without ipv4 and ipv6",
+    )
     forcednsseed: bool = switch("forcednsseed", "Ask DNS seeds even if there are addresses already.", False)
     dnsseedname: tuple[str, ...] = option(
         "dnsseedname",
@@ -180,7 +200,7 @@ class ConnectionSettings:
     networkactive: bool = switch("networkactive", "Begin with P2P traffic on.", True)
     timeout_ms: int = option(
         "timeout",
-        "Milliseconds to wait for an outgoing connection.",
+        "Milliseconds to wait for an outgoing connection; what is not above 0 is the default.",
         _Timeout(-INT64_MAX, INT64_MAX),
         "5000",
         metavar="MS",
@@ -209,7 +229,11 @@ class ConnectionSettings:
         "0M",
     )
     bantime_s: int = option(
-        "bantime", "Seconds that a ban lasts by default.", Number(0, 2**40, clamp=True), "86400", metavar="S"
+        "bantime",
+        "Seconds that a ban lasts where setban names no time.",
+        Number(0, 2**40, clamp=True),
+        "86400",
+        metavar="S",
     )
     peerbloomfilters: bool = switch(
         "peerbloomfilters", "Serve transactions and blocks to light clients by bloom filters (BIP37).", False
@@ -245,7 +269,10 @@ class ConnectionSettings:
         Several(Parsed(parse_whitelist, "[PERMISSIONS@]ADDRESS[/BITS]")),
     )
     whitelistrelay: bool = switch(
-        "whitelistrelay", "Relay for peers listed without permissions (default: unless -blocksonly).", True
+        "whitelistrelay",
+        "Relay for peers listed without permissions.",
+        True,
+        usual="on, but off with -blocksonly unless -whitelistforcerelay is given",
     )
     whitelistforcerelay: bool = switch("whitelistforcerelay", "Relay again what they send although it is known.", False)
     peer_score_learning: bool = switch(

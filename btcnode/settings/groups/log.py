@@ -107,9 +107,9 @@ class LogSettings:
         metavar="FILE",
     )
     printtoconsole: bool | None = switch(
-        "printtoconsole", "Log to the console (default: unless the live display is on or the node is in background)."
+        "printtoconsole", "Log to the console.", usual="on unless the live display is, or the node is in background"
     )
-    progress: bool | None = switch("progress", "Live display (default: on a terminal, not of btcnoded).")
+    progress: bool | None = switch("progress", "Live display.", usual="on at a terminal, but off of btcnoded")
     logips: bool = switch("logips", "Addresses of peers in the log.", False)
     loglevelalways: bool = switch("loglevelalways", "Category and level in every line of the log.", False)
     logratelimit: bool = switch("logratelimit", "Write at most 1 MiB an hour from one place in the source.", True)
@@ -118,7 +118,7 @@ class LogSettings:
     logthreadnames: bool = switch("logthreadnames", "Name of the thread in the log.", False)
     logsourcelocations: bool = switch("logsourcelocations", "Place in the source in the log.", False)
     shrinkdebugfile: bool | None = switch(
-        "shrinkdebugfile", "Cut a large log at start (default: unless -debug is given)."
+        "shrinkdebugfile", "Cut a large log at start.", usual="on unless -debug is given"
     )
 
     @property

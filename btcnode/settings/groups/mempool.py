@@ -18,7 +18,9 @@ _TOO_MANY = "limitclustercount must be less than or equal to 64"
 class MempoolSettings:
     """Feerates are satoshi per 1,000 virtual bytes."""
 
-    blocksonly: bool = switch("blocksonly", "Take no transactions from peers.", False)
+    blocksonly: bool = switch(
+        "blocksonly", "Take no transactions from peers.", False, usual="off, but on with -utreexo-csn"
+    )
     block_relay: str = option(
         "block-relay",
         "Form in which new blocks are asked for: auto, compact, xthin, or plain for whole blocks.",
@@ -32,13 +34,16 @@ class MempoolSettings:
         Number(0, 100_000, clamp=True),
         "100",
     )
-    persistmempool: bool = switch("persistmempool", "Save the mempool at exit and load it at start.", True)
+    persistmempool: bool = switch(
+        "persistmempool", "Save the mempool at exit and load it at start.", True, usual="on, but off with -utreexo-csn"
+    )
     persistmempoolv1: bool = switch("persistmempoolv1", "Save it without a key, for older readers.", False)
     maxmempool_bytes: int = option(
         "maxmempool",
-        "Memory of the mempool in MB (10**6).",
+        "Memory of the mempool in MB (10**6): 0, or room for 40 of the largest clusters, which is 5.",
         Number(0, 1 << 24, unit=MB, too_low="-maxmempool must be at least 5 MB"),
         "300",
+        usual="300; 5 with -blocksonly",
         metavar="MB",
     )
     mempoolexpiry_s: int = option(
@@ -53,8 +58,9 @@ class MempoolSettings:
     )
     minrelaytxfee: int | None = option(
         "minrelaytxfee",
-        "Least feerate to take and relay, BTC/kvB (default: 0.000001, or -incrementalrelayfee where that is more).",
+        "Least feerate to take and relay, BTC/kvB.",
         Feerate(),
+        usual="0.000001, or -incrementalrelayfee where that is more",
     )
     incrementalrelayfee: int = option(
         "incrementalrelayfee", "What a replacement pays for its own relay, BTC/kvB.", Feerate(), "0.000001"

@@ -19,17 +19,25 @@ class ProcessSettings:
     ``cpu_affinity`` has numbers of processors in the order of importance, None where the system places the node.
     """
 
-    datadir: Path | None = option("datadir", "Data directory (default: ~/.btcnode).", Folder(), negatable=False)
+    datadir: Path | None = option(
+        "datadir",
+        "Data directory.",
+        Folder(),
+        negatable=False,
+        usual="~/.btcnode, or ~/.bitcoin where that has a bitcoin.conf and no chain, and the first is missing",
+    )
     pid: Path | None = option(
         "pid",
-        "File with the process's number, relative to the network's directory (default: bitcoind.pid for btcnoded).",
+        "File with the process's number, relative to the network's directory.",
         PathName(),
+        usual="bitcoind.pid of btcnoded, else none",
         metavar="FILE",
     )
     cpu_affinity: tuple[int, ...] | None = option(
         "cpu-affinity",
         "Processors to keep to, such as 0,2-3: the first is for the node's loop, the others for its worker processes.",
         Processors(),
+        usual="as the system places them",
     )
 
 
@@ -42,23 +50,31 @@ DAEMON = _named(
     Option("allowignoredconf", "An ignored bitcoin.conf in the data directory is a warning, not an error.", Flag()),
     Option(
         "chain",
-        "Network: main, test, testnet4, signet or regtest (default: main).",
+        "Network: main, test, testnet4, signet or regtest.",
         Choice(CHAINS, "Unknown chain {}."),
+        "main",
         metavar="CHAIN",
     ),
     Option(
         "conf",
-        f"Configuration file, relative to the data directory (default: {CONF_NAME}).",
+        "Configuration file, relative to the data directory; negated: none.",
         PathName(),
+        CONF_NAME,
         metavar="FILE",
     ),
     Option("daemon", "Run in the background.", Flag()),
     Option("daemonwait", "Run in the background, once the node is up (implies -daemon).", Flag()),
-    Option("includeconf", "Another configuration file, named in the first one.", Several(PathName()), metavar="FILE"),
+    Option(
+        "includeconf",
+        "Another configuration file, relative to the data directory, named in the first one.",
+        Several(PathName()),
+        metavar="FILE",
+    ),
     Option(
         "settings",
-        f"File of settings that change while the node runs (default: {SETTINGS_NAME}; negated: none).",
+        "File of settings that change while the node runs, relative to the network's directory; negated: none.",
         PathName(),
+        SETTINGS_NAME,
         metavar="FILE",
     ),
     Option("version", "Print the version and exit.", Flag()),

@@ -33,18 +33,21 @@ class ProxySettings:
     )
     onion: ProxyChoice | None = option(
         "onion",
-        "SOCKS5 proxy for Tor's onion services (default: -proxy; 0: none).",
+        "SOCKS5 proxy for Tor's onion services (0: none).",
         Parsed(parse_onion, "ADDRESS[:PORT]|unix:PATH"),
+        usual="that of -proxy",
     )
     listenonion: bool = switch(
-        "listenonion", "Make an onion service through Tor's control port (default: when listening).", True
+        "listenonion", "Make an onion service through Tor's control port.", True, usual="on when listening"
     )
     torcontrol: ProxyAddress = option(
         "torcontrol", "Tor's control port.", Parsed(parse_tor_control, "ADDRESS[:PORT]"), "127.0.0.1:9051"
     )
     torpassword: str = option("torpassword", "Password for it.", Text(), "", secret=True)
     i2psam: ProxyAddress | None = option("i2psam", "SAM bridge of an I2P router.", Parsed(parse_sam, "ADDRESS[:PORT]"))
-    i2pacceptincoming: bool = switch("i2pacceptincoming", "Accept I2P connections (default: when listening).", True)
+    i2pacceptincoming: bool = switch(
+        "i2pacceptincoming", "Accept I2P connections, with -i2psam.", True, usual="on when listening"
+    )
     cjdnsreachable: bool = switch("cjdnsreachable", "Addresses of fc00::/8 lead into CJDNS.", False)
     onlynet: tuple[str, ...] = option(
         "onlynet",

@@ -95,7 +95,7 @@ class RpcSettings:
     server: bool = switch("server", "Answer JSON-RPC.", True)
     rest: bool = switch("rest", "Answer REST requests (read only, without a password).", False)
     dashboard: bool | None = switch(
-        "dashboard", "Show the node at /dashboard, to users of JSON-RPC (default: to browsers on this machine only)."
+        "dashboard", "Show the node at /dashboard, to users of JSON-RPC.", usual="to browsers on this machine only"
     )
     dashboardtoken: str = option(
         "dashboardtoken",
@@ -106,8 +106,9 @@ class RpcSettings:
     )
     rpcbind: tuple[HostPort, ...] = option(
         "rpcbind",
-        "Address to listen at (default: localhost).",
+        "Address to listen at, which counts with -rpcallowip only.",
         Several(Parsed(parse_rpc_bind, "ADDRESS[:PORT]")),
+        usual="localhost",
         network_only=True,
     )
     rpcport: int = option(
@@ -124,7 +125,7 @@ class RpcSettings:
     )
     rpcuser: str = option("rpcuser", "User name.", Parsed(_user, "NAME"), "", secret=True)
     rpcpassword: str = option(
-        "rpcpassword", "Password (default: a random one in the cookie file).", Text(), "", secret=True
+        "rpcpassword", "Password.", Text(), "", secret=True, usual="a random one in the cookie file"
     )
     rpcauth: tuple[Account | Refused, ...] = option(
         "rpcauth",
@@ -146,7 +147,7 @@ class RpcSettings:
         "rpcwhitelist", "Methods for a user: NAME:METHOD,METHOD...", Several(Parsed(_parse_rule), _merged)
     )
     rpcwhitelistdefault: bool | None = switch(
-        "rpcwhitelistdefault", "Whether others may call nothing (default: when there is an -rpcwhitelist)."
+        "rpcwhitelistdefault", "Whether others may call nothing.", usual="on when there is an -rpcwhitelist"
     )
     rpcthreads: int = option("rpcthreads", "Requests in work at a time.", Number(1, 100_000, clamp=True), "16")
     rpcworkqueue: int = option(

@@ -17,6 +17,7 @@ MIN_DBCACHE_MIB = 4
 MIN_MEMORY_MIB = 160  # the interpreter, a worker, the smallest caches and one block on its way, without coins
 MIN_PRUNE_MIB = 550
 MAX_CHECK_LEVEL = 4
+MAX_PROCESSES = 64  # that verify scripts, the node's own included
 _HASH = "[0-9a-fA-F]{64}"
 _HEIGHT = "[0-9]{1,9}"
 PRUNE_MANUALLY = 1  # the value of -prune that stands for pruning by RPC alone
@@ -89,28 +90,32 @@ class StorageSettings:
 
     dbcache_bytes: int = option(
         "dbcache",
-        f"Coin cache in MiB (at least {MIN_DBCACHE_MIB}).",
+        "Coin cache in MiB, as far as -maxmemory has room for it.",
         Number(MIN_DBCACHE_MIB, 1 << 24, clamp=True, unit=MIB),
         "450",
         metavar="MIB",
     )
     maxmemory_bytes: int = option(
         "maxmemory",
-        "Memory for caches, queued blocks and worker processes together, in MiB; a container's limit lowers it.",
+        "Memory for caches, queued blocks and worker processes together, in MiB; what the machine or a"
+        " container has lowers it.",
         Number(MIN_MEMORY_MIB, 1 << 24, unit=MIB),
         "1536",
+        usual="1536; 210 with -utreexo-csn",
         metavar="MIB",
     )
     par: int = option(
         "par",
-        "Processes that verify scripts, the node itself included (0: all cores, below 0: leave that many free).",
-        Number(-1024, 1024, clamp=True),
+        "Processes that verify scripts, the node itself included (0: all cores, below 0: leave that many free), as"
+        " many as -maxmemory has room for.",
+        Number(-1024, MAX_PROCESSES, clamp=True),
         "0",
     )
     blocksdir: Path | None = option(
         "blocksdir",
-        "Folder for the block files of all networks (default: the data directory).",
+        "Folder for the block files of all networks, which must be there.",
         PathName(),
+        usual="the data directory",
         metavar="DIR",
     )
     loadblock: tuple[Path, ...] = option(
@@ -128,6 +133,7 @@ class StorageSettings:
         " MiB.",
         _Prune(0, 2**43, too_low="Prune cannot be configured with a negative value."),
         "0",
+        usual=f"0; {MIN_PRUNE_MIB} with -utreexo-csn",
         metavar="MIB",
     )
     fastprune: bool = switch("fastprune", "Small block files, for tests of pruning.", False)
@@ -143,7 +149,12 @@ class StorageSettings:
         "Keep no coins, but the roots of their Utreexo forest: blocks come with proofs from bridges (docs/utreexo.md).",
         False,
     )
-    blockfilterindex: bool = option("blockfilterindex", "Keep an index of block filters (BIP158).", _FilterTypes())
+    blockfilterindex: bool = option(
+        "blockfilterindex",
+        "Keep an index of block filters (BIP158): yes, or the name of their type, of which there is one, basic.",
+        _FilterTypes(),
+        usual="off",
+    )
     downloadutxoset: UtxoSetChoice | None = option(
         "downloadutxoset",
         "Start from the UTXO set of this height or block, which peers tell (BIP 452, draft); the root of its chunks"
@@ -177,7 +188,7 @@ class StorageSettings:
     )
     checklevel: int = option(
         "checklevel",
-        f"How thoroughly to check them (0-{MAX_CHECK_LEVEL}).",
+        "How thoroughly to check them.",
         Number(0, MAX_CHECK_LEVEL, clamp=True),
         "3",
     )

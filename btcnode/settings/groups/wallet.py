@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from btcnode.errors import ConfigError
 from btcnode.primitives.amounts import AmountError, format_amount, format_money, parse_money
 from btcnode.record import record
 from btcnode.settings.declaration import option, switch
-from btcnode.settings.kinds import Choice, Feerate, Number, Parsed, Several, Text
+from btcnode.settings.kinds import Choice, Feerate, Number, Parsed, PathName, Several, Text
 
 ADDRESS_TYPES = ("legacy", "p2sh-segwit", "bech32", "bech32m")
 HIGH_FEERATE = 1_000_000  # sat/kvB: above it the user is warned
@@ -40,7 +42,7 @@ def _parse_extra_fee(flag: str, text: str) -> int:
 class WalletSettings:
     """Feerates are satoshi per 1,000 virtual bytes, fees satoshi.
 
-    ``walletdir`` is empty, ``changetype`` None where nobody chose. ``wallet`` has the names of wallets to load at
+    ``walletdir`` and ``changetype`` are None where nobody chose. ``wallet`` has the names of wallets to load at
     start, None where nobody has named any (or refused them).
     """
 
@@ -53,11 +55,11 @@ class WalletSettings:
         network_only=True,
         unset=None,
     )
-    walletdir: str = option(
+    walletdir: Path | None = option(
         "walletdir",
-        "Directory of the wallets (default: wallets in the network's directory, where there is one, else that).",
-        Text(),
-        "",
+        "Directory of the wallets, from the root.",
+        PathName(),
+        usual="wallets in the network's directory, where there is one, else that",
         metavar="DIR",
         network_only=True,
     )
@@ -70,14 +72,17 @@ class WalletSettings:
     )
     changetype: str | None = option(
         "changetype",
-        f"Kind of addresses for change: {_TYPES} (default: like those that are paid to).",
+        f"Kind of addresses for change: {_TYPES}.",
         Choice(ADDRESS_TYPES, "Unknown change type '{}'"),
+        usual="like those that are paid to",
         metavar="TYPE",
     )
     avoidpartialspends: bool = switch("avoidpartialspends", "Spend all coins of an address together.", False)
     spendzeroconfchange: bool = switch("spendzeroconfchange", "Spend unconfirmed change.", True)
     walletrbf: bool = switch("walletrbf", "Signal that transactions may be replaced (BIP125).", True)
-    walletbroadcast: bool = switch("walletbroadcast", "Broadcast the wallets' transactions.", True)
+    walletbroadcast: bool = switch(
+        "walletbroadcast", "Broadcast the wallets' transactions.", True, usual="on, but off with -blocksonly"
+    )
     walletrejectlongchains: bool = switch(
         "walletrejectlongchains", "Make no transaction that the mempool's limits of clusters refuse.", True
     )

@@ -11,8 +11,11 @@ import pytest
 
 from btcnode.errors import ConfigError
 from btcnode.settings.addresses import split_host_port
+from btcnode.settings.doors import BY_KEYWORD
 from btcnode.settings.groups.log import LOG_CATEGORIES
-from btcnode.settings.kinds import MB, MIB
+from btcnode.settings.interactions import soften
+from btcnode.settings.kinds import INT64_MAX, MB, MIB, Number
+from btcnode.settings.sources import Sources
 from btcnode.settings.table import OPTIONS, grouped
 from tests.lib.settings import settings_of
 
@@ -212,6 +215,54 @@ def test_every_option_is_described_once() -> None:
         for option in options:
             assert heading
             assert option.help.endswith(".")
+
+
+def test_a_default_that_follows_from_other_options_is_told() -> None:
+    """Whatever ``soften`` may set has words for it, and what such words name is there."""
+    options = {"utreexo_csn": True, "bind": "127.0.0.1", "connect": "0", "proxy": "127.0.0.1", "externalip": "1.2.3.4"}
+    sources = Sources(command_line={BY_KEYWORD[name].flag: [value] for name, value in options.items()})
+    soften(sources)
+    sources.command_line["listen"] = [False]
+    soften(sources)
+    sources.command_line["whitelistforcerelay"] = ["1"]
+    soften(sources)
+    assert len(sources.soft) > 12
+    assert [flag for flag in sources.soft if not OPTIONS[flag].usual] == []
+    for option in OPTIONS.values():
+        assert "default:" not in option.help, option.flag
+        named = re.findall(r"(?<![\w-])-([a-z][a-z-]+)", f"{option.help} {option.usual}")
+        assert set(named) <= OPTIONS.keys(), option.flag
+
+
+def test_the_page_of_options_tells_their_ranges() -> None:
+    assert Number(4, 64).limits == "4 to 64"
+    assert Number(4, 64, clamp=True).limits == "(4 to 64)"
+    assert Number(4, 64, clamp=True, too_low="low").limits == "4 (to 64)"
+    assert Number(4, clamp=True).limits == "(from 4)"
+    assert Number(4).limits == "from 4"
+    page = (Path(__file__).parents[3] / "docs/configuration.md").read_text()
+    for option in OPTIONS.values():
+        kind = option.kind
+        if isinstance(kind, Number):
+            row = next(line for line in page.splitlines() if line.startswith(f"| `{option.flag}` |"))
+            assert kind.limits
+            assert kind.limits in row
+
+
+@pytest.mark.parametrize("flag", [flag for flag, option in OPTIONS.items() if type(option.kind) is Number])
+def test_a_number_is_moved_into_its_range_where_the_page_has_brackets(flag: str) -> None:
+    kind = OPTIONS[flag].kind
+    assert isinstance(kind, Number)
+    low_moves = kind.limits.startswith("(")
+    high_moves = kind.limits.endswith(")")  # "(0 to 64)", "0 (to 64)", "(from 0)"
+    for beyond, moves, limit in ((kind.low - 1, low_moves, kind.low), (kind.high + 1, high_moves, kind.high)):
+        if abs(beyond) > INT64_MAX:
+            continue
+        if moves:
+            assert kind.read(flag, str(beyond)) == limit * kind.unit
+        else:
+            with pytest.raises(ConfigError):
+                kind.read(flag, str(beyond))
 
 
 def test_zmq_addresses_have_a_port_or_a_path() -> None:

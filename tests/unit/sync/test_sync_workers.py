@@ -41,6 +41,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.script.errors import ScriptError
 from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_jobs
+from btcnode.settings.groups.storage import MAX_PROCESSES
 from btcnode.sync import checker, worker_pool
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.chunks import Chunk, PooledCheck, inputs_together
@@ -59,7 +60,7 @@ from btcnode.sync.worker_codec import (
     pack_answer,
     pack_request,
 )
-from btcnode.sync.worker_pool import MAX_PROCESSES, SENT_CHUNKS, WorkerPool, worker_count
+from btcnode.sync.worker_pool import SENT_CHUNKS, WorkerPool, worker_count
 from btcnode.sync.worker_process import WorkerProcess
 from btcnode.sync.worker_tasks import DecodeTask, TxTask
 from btcnode.testing.blocks import BlockTemplate
