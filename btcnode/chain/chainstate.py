@@ -48,8 +48,8 @@ from btcnode.chain.steps import (
     EndFlushStep,
     FinishStep,
     FlushStep,
-    LookStep,
     RetreatStep,
+    SecondLookStep,
     Step,
     StepResult,
     StoreStep,
@@ -129,7 +129,7 @@ class Chainstate:
         self._hold = False  # the block after those ahead cannot be judged before they are finished
         self.held = False  # blocks are stored only: none is connected for the time being
         self._left_by_hand = 0  # blocks that the last invalidation has disconnected
-        self.looks = PendingLooks(clock)
+        self.second_looks = PendingLooks(clock)
         self.standings = Standings()  # of blocks that wait for their judgement
         self._besieged = -1  # the tip on which a bad block was built
 
@@ -339,18 +339,18 @@ class Chainstate:
         return None
 
     @property
-    def has_looks(self) -> bool:
+    def has_second_looks(self) -> bool:
         """Whether a second look waits, or a block that found no place for one stands in the way of the best branch."""
-        return not self.busy and (not self.looks.idle or self.tree.best_suspect(self.active.tip) >= 0)
+        return not self.busy and (not self.second_looks.idle or self.tree.best_suspect(self.active.tip) >= 0)
 
-    def plan_look(self) -> Step | None:
+    def plan_second_look(self) -> Step | None:
         """The next slice of a second look at a condemned block, due or not; None when there is nothing to look at.
 
         Then blocks that were condemned and found no place for their look may become candidates once more.
         """
         if self.busy:
             return None
-        self._pending = self.looks.next()
+        self._pending = self.second_looks.next()
         if self._pending is None and (suspect := self.tree.best_suspect(self.active.tip)) >= 0:
             self.tree.clear_failed(suspect)
         return self._pending
@@ -495,9 +495,9 @@ class Chainstate:
             self._flushing = None
             self.tree.note_stored(row for row, _ in step.flush.records)
             return [Flushed(result.coins_put, result.coins_deleted)]
-        if isinstance(step, LookStep):
-            seconds, over = result.looked
-            self.looks.did(seconds, over=over)
+        if isinstance(step, SecondLookStep):
+            seconds, over = result.slice
+            self.second_looks.did(seconds, over=over)
             if over:
                 self.tree.confirm_failed(step.index)
             return []
@@ -533,9 +533,9 @@ class Chainstate:
             candidate = tree.best_candidate(self.active.tip)
             reach = min(tree.height(candidate), step.height + CONNECTED_TOGETHER - 1)
             top = tree.ancestor(candidate, reach) if tree.is_ancestor(step.index, candidate) else step.index
-            if result.look is not None:
-                self.looks.add(step.index, result.look)
-            return self._reject(step.index, result.violation, top=top, for_good=result.look is None)
+            if result.second_look is not None:
+                self.second_looks.add(step.index, result.second_look)
+            return self._reject(step.index, result.violation, top=top, for_good=result.second_look is None)
         if isinstance(step, FinishStep):
             self._ahead.popleft()
             self._hold = self._hold and bool(self._ahead)
@@ -544,7 +544,7 @@ class Chainstate:
         tree.raise_validity(step.index, VALID_SCRIPTS)
         self.standings.forget(step.index)
         self._set_tip(step.index)
-        self.looks.note_connected()
+        self.second_looks.note_connected()
         block = _block_of(result)
         return [BlockConnected(step.index, step.height, result.txs, result.inputs, result.fees, block)]
 
@@ -567,8 +567,8 @@ class Chainstate:
         """Forget a pending step whose execution raised StorageError; changed index records stay due for writing."""
         if step is self._pending:
             self._pending = None
-        if isinstance(step, LookStep):  # damage: the block may be as good as any
-            self.looks.drop()
+        if isinstance(step, SecondLookStep):  # damage: the block may be as good as any
+            self.second_looks.drop()
             self.tree.clear_failed(step.index)
         if isinstance(step, EndFlushStep):
             self._flushing = None
@@ -662,9 +662,9 @@ class Chainstate:
         events: list[ChainEvent] = []
         while True:
             step = self.plan_step()
-            if step is None and not self.has_looks:
+            if step is None and not self.has_second_looks:
                 return events
-            step = step or self.plan_look()
+            step = step or self.plan_second_look()
             if step is not None:
                 events += self.run(step)
 

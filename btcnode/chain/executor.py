@@ -14,7 +14,7 @@ from zlib import crc32
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.flusher import Flusher, FlushReport
 from btcnode.chain.header_tree import HeaderTree
-from btcnode.chain.pending_looks import look_on
+from btcnode.chain.pending_looks import run_slice
 from btcnode.chain.script_checks import (
     BlockScripts,
     FinishedCheck,
@@ -31,8 +31,8 @@ from btcnode.chain.steps import (
     EndFlushStep,
     FinishStep,
     FlushStep,
-    LookStep,
     RetreatStep,
+    SecondLookStep,
     Step,
     StepResult,
     StoreStep,
@@ -165,8 +165,8 @@ class StepExecutor:
             return self._retreat()
         if isinstance(step, EndFlushStep):
             return _flush_result(self.flusher.finish())
-        if isinstance(step, LookStep):
-            return StepResult(looked=look_on(step.slices))
+        if isinstance(step, SecondLookStep):
+            return StepResult(slice=run_slice(step.slices))
         return self._flush(step)
 
     def _store_block(self, step: StoreStep) -> StepResult:
@@ -252,7 +252,7 @@ class StepExecutor:
         except RuleViolation as violation:
             if self._ahead:  # what it stands on may be invalid itself: judge it when that is known
                 return self._postpone(step, block)
-            return StepResult(violation, look=self._second_look(step, block))
+            return StepResult(violation, second_look=self._second_look(step, block))
         scripts = BlockScripts(block, delta.undo, context.flags, self._script_cache)
         check = self._start_check(step, scripts, wait=overwrites)
         undo = encode_undo(delta.undo) if step.undo_position is None else b""
@@ -323,7 +323,7 @@ class StepExecutor:
             if self._proven is None:
                 look = SecondLook(self._store, self._tree, step.prev, _from_outside(block, coins))
             job = BlockScripts(block, entry.delta.undo, entry.flags).jobs(verdict.job, verdict.job + 1)[0]
-            return StepResult(script_violation(job, verdict.failure), look=look)
+            return StepResult(script_violation(job, verdict.failure), second_look=look)
         undo_position = step.undo_position
         if undo_position is None:
             undo_position = self._store.files.append_undo(step.position.file, entry.undo, block.prev_hash)

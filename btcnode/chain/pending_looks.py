@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from btcnode.chain.second_look import SecondLook
-from btcnode.chain.steps import LookStep
+from btcnode.chain.steps import SecondLookStep
 from btcnode.primitives.steps import Steps
 
 MAX_WAITING = 4  # looks with the coins that they are about: 24,000 x 350 B for the largest block, 34 MB for all
@@ -48,12 +48,12 @@ class PendingLooks:
         """Seconds until the next slice is due."""
         return max(0.0, self._due - self._clock())
 
-    def next(self) -> LookStep | None:
+    def next(self) -> SecondLookStep | None:
         """The next slice, whether it is due or not; None when there is none."""
         if self._current is None and self._waiting:
             index, look = self._waiting.popleft()
             self._current = index, look.steps()
-        return None if self._current is None else LookStep(*self._current)
+        return None if self._current is None else SecondLookStep(*self._current)
 
     def did(self, seconds: float, *, over: bool) -> None:
         """A slice was made; ``over``: it was the last, and no damage was found."""
@@ -72,7 +72,7 @@ class PendingLooks:
         self._current = None
 
 
-def look_on(steps: Steps[None]) -> tuple[float, bool]:
+def run_slice(steps: Steps[None]) -> tuple[float, bool]:
     """One slice (chain thread): the seconds that it took, and whether it was the last. Raises CorruptionError."""
     begun = time.perf_counter()
     while (took := time.perf_counter() - begun) < SLICE:

@@ -95,14 +95,14 @@ class EndFlushStep:
 
 
 @record
-class LookStep:
+class SecondLookStep:
     """A slice of the second look at block ``index``, which was found invalid (``pending_looks.py``)."""
 
     index: int
     slices: Steps[None]
 
 
-Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep | EndFlushStep | LookStep
+Step = StoreStep | ConnectStep | FinishStep | RetreatStep | DisconnectStep | FlushStep | EndFlushStep | SecondLookStep
 
 
 @struct
@@ -118,8 +118,10 @@ class StepResult:
 
     violation: RuleViolation | None = None
     condemns: bool = True
-    look: SecondLook | None = None  # at the coins that a block was judged by: until then the verdict is of this run
-    looked: tuple[float, bool] = (0.0, False)  # seconds of a slice, and whether it was the last
+    second_look: SecondLook | None = (
+        None  # at the coins that a block was judged by: until then the verdict is of this run
+    )
+    slice: tuple[float, bool] = (0.0, False)  # seconds of a slice, and whether it was the last
     position: BlockPos | None = None
     crc: int = 0  # CRC-32 of the bytes that were stored
     undo_position: BlockPos | None = None

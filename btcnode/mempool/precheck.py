@@ -93,7 +93,7 @@ class Rules(NamedTuple):
     max_feerate: int | None = None
 
 
-class Look(NamedTuple):
+class OwnTraits(NamedTuple):
     """What a transaction shows by itself: weight, the sum of its outputs in satoshi, and what these are."""
 
     weight: int
@@ -107,7 +107,7 @@ class Beforehand(NamedTuple):
     ``coins``, one per input, are those of one that had no relatives and no rivals in the pool of this ``version``.
     """
 
-    look: Look | Rejection
+    own: OwnTraits | Rejection
     coins: list[bytes | None] | None
     version: int
 
@@ -205,19 +205,19 @@ class PreChecks:
         ``check`` takes it as long as the tip is the same.
         """
         facts, pool = self.facts(), self._pool
-        looks: list[tuple[Look | Rejection, int]] = []  # with the number of coins that were asked for
+        seen: list[tuple[OwnTraits | Rejection, int]] = []  # with the number of coins that were asked for
         wanted: list[bytes] = []
         for tx in txs:
-            look = self._by_itself(tx, facts)
-            alone = not isinstance(look, Rejection) and pool.is_unrelated(tx)
-            looks.append((look, len(tx.prevouts) if alone else 0))
+            own = self._by_itself(tx, facts)
+            alone = not isinstance(own, Rejection) and pool.is_unrelated(tx)
+            seen.append((own, len(tx.prevouts) if alone else 0))
             if alone:
                 wanted += tx.prevouts
         coins = self.coins.get_many(wanted) if wanted else []
         found = []
         at = 0
-        for look, count in looks:
-            found.append(Beforehand(look, coins[at : at + count] if count else None, pool.version))
+        for own, count in seen:
+            found.append(Beforehand(own, coins[at : at + count] if count else None, pool.version))
             at += count
         return found
 
@@ -234,9 +234,9 @@ class PreChecks:
         ``known`` is from ``look_ahead`` at the same tip.
         """
         facts, pool = self.facts(), self._pool
-        look = known.look if known is not None else self._by_itself(tx, facts)
-        if isinstance(look, Rejection):
-            return look
+        own = known.own if known is not None else self._by_itself(tx, facts)
+        if isinstance(own, Rejection):
+            return own
         if known is not None and known.coins is not None and known.version == pool.version:
             around = _Around([], {}, known.coins)
         else:
@@ -253,7 +253,7 @@ class PreChecks:
             if locked is None:
                 return _NON_BIP68_FINAL
             lock_points = locked
-        judged = self._spends(tx, coins, look, facts.height + 1)
+        judged = self._spends(tx, coins, own, facts.height + 1)
         if isinstance(judged, Rejection):
             return judged
         fee, cost = judged
@@ -261,7 +261,7 @@ class PreChecks:
             tx=tx,
             fee=fee,
             delta=pool.delta(tx.txid),
-            weight=look.weight,
+            weight=own.weight,
             sigop_cost=cost,
             time=now,
             height=facts.height,
@@ -271,10 +271,10 @@ class PreChecks:
             bytes_per_sigop=self._options.bytes_per_sigop,
         )
         candidate = Candidate(tx, entry, coins, around.parents, around.conflicts, rules, facts.tip, pool.version)
-        return self._by_fee_and_kind(candidate, look.scan, now) or candidate
+        return self._by_fee_and_kind(candidate, own.scan, now) or candidate
 
     def _around(self, tx: Tx, rules: Rules, package: Mapping[bytes, MempoolEntry]) -> _Around | Rejection:
-        """Look for a transaction, what it conflicts with and what it spends."""
+        """OwnTraits for a transaction, what it conflicts with and what it spends."""
         existing = self._pool.get(tx.txid)
         if existing is not None:
             return _IN_MEMPOOL if existing.wtxid == tx.wtxid else _SAME_TXID
@@ -289,7 +289,7 @@ class PreChecks:
         parents, coins = self._inputs(tx, package)
         return _Around(parents, conflicts, coins)
 
-    def _by_itself(self, tx: Tx, facts: TipFacts) -> Look | Rejection:
+    def _by_itself(self, tx: Tx, facts: TipFacts) -> OwnTraits | Rejection:
         """What can be said without a look at pool and coins."""
         weight = tx.weight
         try:
@@ -309,7 +309,7 @@ class PreChecks:
             return _TOO_SMALL
         if tx.lock_time and not is_final(tx.lock_time, tx.sequences, facts.height + 1, facts.median_time):
             return _NON_FINAL
-        return Look(weight, value_out, scan)
+        return OwnTraits(weight, value_out, scan)
 
     def _inputs(self, tx: Tx, package: Mapping[bytes, MempoolEntry]) -> tuple[list[MempoolEntry], list[bytes | None]]:
         """The parents in the pool by ascending txid, and one packed coin per input, None where there is none."""
@@ -366,10 +366,10 @@ class PreChecks:
         )
         return LockPoints(*locks, tree.ancestor(tip, last))
 
-    def _spends(self, tx: Tx, coins: list[bytes], look: Look, height: int) -> tuple[int, int] | Rejection:
+    def _spends(self, tx: Tx, coins: list[bytes], own: OwnTraits, height: int) -> tuple[int, int] | Rejection:
         """Fee and sigop cost, or what is wrong with the spends."""
         try:
-            fee = check_tx_inputs(coins, look.value_out, height)
+            fee = check_tx_inputs(coins, own.value_out, height)
         except RuleViolation as violation:
             premature = violation.code == "bad-txns-premature-spend-of-coinbase"
             result = TxResult.PREMATURE_SPEND if premature else TxResult.CONSENSUS
@@ -378,7 +378,7 @@ class PreChecks:
             return fee, sigop_cost(tx, coins)
         cost = plain_sigop_cost(tx, coins)
         if cost != NOT_PLAIN:
-            return fee, cost + look.scan.sigops * _SIGOP_WEIGHT
+            return fee, cost + own.scan.sigops * _SIGOP_WEIGHT
         rejection = check_inputs(tx, coins)
         if rejection is not None:
             return rejection

@@ -437,7 +437,7 @@ class Connection(asyncio.Protocol):
         self._write_handshake()
         if self.wire.kind is not TransportKind.DETECTING:
             self._detecting = False
-            self.wire = self.wire.settled()
+            self.wire = self.wire.agreed()
             self._traffic.feed(TransportReady(self.peer_id, self.wire.kind.value, self.wire.session_id))
 
     def _message(self, command: str, payload: bytes) -> None:

@@ -196,7 +196,7 @@ _TOUCHED: dict[type[Message] | None, int] = {
 """What a message may have given us to do for its sender, beside what its handler does; of all others that is all."""
 
 
-class PeerFigures(NamedTuple):
+class PeerSummary(NamedTuple):
     """A peer as one of many: ``network`` is Core's name, ``score`` 0 to 100."""
 
     inbound: bool
@@ -920,10 +920,10 @@ class Protocol:
         inbound = sum(peer.inbound for peer in self._ctx.peers.values())
         return inbound, len(self._ctx.peers) - inbound
 
-    def peer_figures(self, peer_id: int) -> PeerFigures | None:
+    def peer_summary(self, peer_id: int) -> PeerSummary | None:
         """What the metrics sum up over peers; None when there is no such peer."""
         peer = self._ctx.peers.get(peer_id)
-        return None if peer is None else PeerFigures(peer.inbound, peer.network, peer.conduct.score)
+        return None if peer is None else PeerSummary(peer.inbound, peer.network, peer.conduct.score)
 
     def listen_progress(self, listener: Callable[[], None]) -> None:
         """Have ``listener`` called when headers have come, when the first peer has, and when the last one has gone."""

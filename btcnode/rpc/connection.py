@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
             self._end(error_page(fault.head, fault.status))
             return False
         if body is None:
-            self._more = self.reader.may_go_on
+            self._more = self.reader.has_more_body
             return self._more
         head, self._head = cast(Head, self._head), None
         self._answer(head, body)

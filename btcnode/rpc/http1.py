@@ -165,7 +165,7 @@ class RequestReader:
         self._in_trailer = False
         self._body_size = 0
         self.keeps_body = True  # else it is read and thrown away
-        self.may_go_on = False  # there is more of the body to be read at once
+        self.has_more_body = False  # there is more of the body to be read at once
 
     @property
     def buffered(self) -> int:
@@ -339,14 +339,14 @@ class RequestReader:
 
     def _read_chunks(self, head: Head) -> bool:
         """Gather the chunks of a body; False while the last one has not come, or when there were many for once."""
-        self.may_go_on = False
+        self.has_more_body = False
         most = CHUNK_LINES_AT_ONCE
         while not self._in_trailer:
             if not self._take():
                 return False
             most -= 1
             if not most:
-                self.may_go_on = True
+                self.has_more_body = True
                 return False
             line = self._line()
             if line is None:

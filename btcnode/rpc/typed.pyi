@@ -1088,7 +1088,7 @@ class SwiftSyncInfo(TypedDict):
     seconds_left: NotRequired[int]
     failure: NotRequired[str]
 
-class SyncFigures(TypedDict):
+class SyncCosts(TypedDict):
     duration: Real
     blocks: int
     transactions: int
@@ -1110,8 +1110,8 @@ class ProcessCounts(TypedDict):
 
 class SyncProfile(TypedDict):
     state: str
-    initial_download: NotRequired[SyncFigures]
-    recent: NotRequired[SyncFigures]
+    initial_download: NotRequired[SyncCosts]
+    recent: NotRequired[SyncCosts]
     process: ProcessCounts
 
 SyncStep = TypedDict(

@@ -185,7 +185,7 @@ class PeerSums:
             self._waiting += one.queue.size
             if one.queue.bandwidth.value is not None:
                 self._bandwidths.add(one.queue.bandwidth.value)
-            peer = self._protocol.peer_figures(one.peer_id)
+            peer = self._protocol.peer_summary(one.peer_id)
             if peer is not None:
                 self._peers["in" if peer.inbound else "out", peer.network] += 1
                 self._scores.add(peer.score)

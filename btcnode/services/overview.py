@@ -197,9 +197,9 @@ class Overview:
         sums = PeerSums(node.reactor, node.protocol)
         found = []
         for connection in sums.connections:
-            figures = node.protocol.peer_figures(connection.peer_id)
-            if figures is not None:
-                found.append((figures.score, connection.peer_id))
+            summary = node.protocol.peer_summary(connection.peer_id)
+            if summary is not None:
+                found.append((summary.score, connection.peer_id))
         shown = sorted(found)[:MOST_PEERS]
         listed: list[Sections] = []
         for start in range(0, len(shown), PEERS_AT_ONCE):

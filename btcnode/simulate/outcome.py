@@ -139,9 +139,9 @@ def as_text(outcome: Outcome) -> str:
         for command, size in sorted(outcome.bytes_sent.items(), key=lambda item: (-item[1], item[0]))
     ]
     lines += [f"  closed        {count} x {reason}" for reason, count in sorted(outcome.disconnects.items())]
-    for name, figures in (("selfish", outcome.selfish), ("eclipse", outcome.eclipse)):
-        if figures is not None:
-            lines.append(f"  {name:<14}" + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+    for name, result in (("selfish", outcome.selfish), ("eclipse", outcome.eclipse)):
+        if result is not None:
+            lines.append(f"  {name:<14}" + ", ".join(f"{key} {value:.4g}" for key, value in result.items()))
     return "\n".join(lines)
 
 

@@ -284,11 +284,11 @@ class Simulation:
             disconnects=reasons(world.closed),
             discouraged=world.discouraged,
             connections=sum(len(node.ends) for node in self.nodes) / len(self.nodes),
-            selfish=self._selfish_figures(made, active) if scenario.selfish.hash_rate else None,
-            eclipse=self._eclipse_figures(world.ledger.blocks[best].height) if self._victims else None,
+            selfish=self._selfish_result(made, active) if scenario.selfish.hash_rate else None,
+            eclipse=self._eclipse_result(world.ledger.blocks[best].height) if self._victims else None,
         )
 
-    def _selfish_figures(self, made: dict[bytes, MadeBlock], active: list[bytes]) -> dict[str, float]:
+    def _selfish_result(self, made: dict[bytes, MadeBlock], active: list[bytes]) -> dict[str, float]:
         own = sum(made[name].miner == SELFISH for name in active)
         gamma = sum(self._races.values()) / len(self._races) if self._races else 0.0
         return {
@@ -301,7 +301,7 @@ class Simulation:
             "in_chain": float(own),
         }
 
-    def _eclipse_figures(self, height: int) -> dict[str, float]:
+    def _eclipse_result(self, height: int) -> dict[str, float]:
         states = [self._foreign(number) for number in self._victims]
         behind = [height - self.nodes[number].height for number in self._victims]
         return {

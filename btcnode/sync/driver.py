@@ -349,13 +349,13 @@ class ChainDriver:
         The chain is at rest for everybody else; what comes meanwhile goes first.
         """
         state = self.chainstate
-        if self._held_back or self._retreating or not state.has_looks:
+        if self._held_back or self._retreating or not state.has_second_looks:
             return False
-        if (wait := state.looks.wait) > 0:
+        if (wait := state.second_looks.wait) > 0:
             if self._next_look is None:
                 self._next_look = asyncio.get_running_loop().call_later(wait, self._look_is_due)
             return False
-        step = state.plan_look()
+        step = state.plan_second_look()
         if step is not None:
             self._turn = False
             await self._run(step)

@@ -39,7 +39,7 @@ Verdict = tuple[ScriptFailure | None, float]
 
 
 class _Waiting:
-    """A job and who wants its verdict. ``settled``: he has it, and what else comes is of no interest."""
+    """A job and who wants its verdict. ``judged``: he has it, and what else comes is of no interest."""
 
     __slots__ = ("done", "job", "judged", "sent", "source", "txid")
 

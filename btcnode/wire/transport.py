@@ -62,7 +62,7 @@ class Transport(ABC):
     def unfinished(self) -> bool:
         """Whether the last ``take`` passed over something that is no message: others may be behind it."""
 
-    def settled(self) -> Transport:
+    def agreed(self) -> Transport:
         """The transport that goes on from here: another one where it was found out which version is spoken."""
         return self
 

@@ -130,7 +130,7 @@ class V2Transport(Transport):
         """Whether the last packet was a decoy, or had no readable command."""
         return self._v1.unfinished if self._v1 is not None else self._passed_over
 
-    def settled(self) -> Transport:
+    def agreed(self) -> Transport:
         """Plain frames, where the other side speaks version 1."""
         return self._v1 if self._v1 is not None else self
 

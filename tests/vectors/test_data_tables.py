@@ -17,7 +17,7 @@ from btcnode.data.tables import TableChain, TablePlace, TablesSource
 from btcnode.data.tasks import TaskRunner
 from btcnode.data.verification import FolderWork, TableWork, verify_chain
 from btcnode.networks.parameters import params_for
-from btcnode.rpc.block_figures import figures
+from btcnode.rpc.block_statistics import block_statistics
 from tests.lib.block_folder import WrittenFolder
 from tests.lib.real_tables import MAINNET, first_blocks, real_blocks, write_real_blocks
 
@@ -28,7 +28,7 @@ FIGURES = ("totalfee", "txs", "ins", "outs", "total_out", "total_size", "total_w
 def told_by_rpc(source: SourceBlock) -> tuple[int, ...]:
     """What ``getblockstats`` answers for a block with these coins."""
     assert source.coins is not None
-    told: Any = figures(source.block, source.coins, made=source.height > 0)
+    told: Any = block_statistics(source.block, source.coins, made=source.height > 0)
     return tuple(told[name] for name in FIGURES)
 
 

@@ -47,7 +47,7 @@ class Known(Enum):
 
     NEW = "new"
     TOO_CHEAP = "too cheap"  # refused for its fee alone: good for half of a package
-    SETTLED = "settled"  # we have it, or it was refused for good, or confirmed
+    FOR_GOOD = "for good"  # we have it, or it was refused for good, or confirmed
 
 
 class Package(NamedTuple):
@@ -136,20 +136,20 @@ class TxDownload:
         Orphans are looked for by wtxid only: another one may have the same txid.
         """
         if tx_hash in self.orphanage or self._source.find_tx(tx_hash, by_wtxid) is not None:
-            return Known.SETTLED
+            return Known.FOR_GOOD
         if tx_hash in self._confirmed:
-            return Known.SETTLED
+            return Known.FOR_GOOD
         if self._rejects.is_empty and self._reconsiderable.is_empty:
             return Known.NEW
         positions = self._hasher.positions(tx_hash)
         if self._rejects.has(positions):
-            return Known.SETTLED
+            return Known.FOR_GOOD
         return Known.TOO_CHEAP if self._reconsiderable.has(positions) else Known.NEW
 
     def already_have(self, tx_hash: bytes, by_wtxid: bool, *, reconsiderable: bool) -> bool:
         """Whether the transaction need not be fetched; ``reconsiderable``: nor if it was refused for its fee alone."""
         known = self.known(tx_hash, by_wtxid)
-        return known is Known.SETTLED or (reconsiderable and known is Known.TOO_CHEAP)
+        return known is Known.FOR_GOOD or (reconsiderable and known is Known.TOO_CHEAP)
 
     def announced(self, peer: int, tx_hash: bytes, by_wtxid: bool, now: float) -> bool:
         """A peer announced a transaction; tells whether we had it. For an orphan of ours it may know the parents."""

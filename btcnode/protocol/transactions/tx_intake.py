@@ -207,7 +207,7 @@ class TxIntake:
             if len(raw) > MAX_STANDARD_TX_WEIGHT and self._ctx.config.require_standard:
                 yield from self._refuse_unread(peer, raw, wtxid)
                 return []
-            if self._is_settled(peer, wtxid, self.download.known(wtxid, True)):
+            if self._is_answered(peer, wtxid, self.download.known(wtxid, True)):
                 self._answered(peer, wtxid, (yield from txid_in_steps(raw)))
                 return [wtxid]
             self._ctx.delays.transaction_came(wtxid, self._ctx.steady)
@@ -272,7 +272,7 @@ class TxIntake:
         Raises DecodeError.
         """
         known = self.download.known(wtxid, True)
-        if self._is_settled(peer, wtxid, known):
+        if self._is_answered(peer, wtxid, known):
             self._answered(peer, wtxid, at_once(txid_in_steps(raw)))
             return None, None
         self._ctx.delays.transaction_came(wtxid, self._ctx.steady)
@@ -280,9 +280,9 @@ class TxIntake:
         tx.is_hashed(raw, wtxid)
         return tx, known if tx.wtxid == wtxid else None  # else there are bytes behind the transaction
 
-    def _is_settled(self, peer: Peer, wtxid: bytes, known: Known) -> bool:
+    def _is_answered(self, peer: Peer, wtxid: bytes, known: Known) -> bool:
         """Whether the peer brings nothing new; what is being judged may be its own then."""
-        if (known is not Known.SETTLED and wtxid not in self._busy) or peer.permissions & Permission.FORCE_RELAY:
+        if (known is not Known.FOR_GOOD and wtxid not in self._busy) or peer.permissions & Permission.FORCE_RELAY:
             return False
         self._note_heir(wtxid, peer)
         return True

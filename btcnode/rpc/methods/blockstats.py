@@ -7,7 +7,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from btcnode.consensus.subsidy import block_subsidy
 from btcnode.primitives.hashes import to_display
-from btcnode.rpc.block_figures import figures, figures_of_bytes
+from btcnode.rpc.block_statistics import block_statistics, statistics_of_bytes
 from btcnode.rpc.declare import FIXED, JSON_OR_TEXT, Hex, Hint, Label, Like, Named, Oneline, in_order, picked, rpc
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
@@ -17,7 +17,7 @@ from btcnode.rpc.methods.blocks import read_block, undo_bytes
 from btcnode.rpc.room import aside, beside, elsewhere
 from btcnode.services.parts import NodeParts
 
-FIGURES_BYTES = 2500  # of memory that a block's figures take, about
+STATISTICS_BYTES = 2500  # of memory that a block's statistics take, about
 
 
 class BlockStats(TypedDict):
@@ -73,9 +73,9 @@ def _each_once(names: Iterable[str]) -> list[str]:
     return sorted(set(names))
 
 
-async def _figures(node: NodeParts, index: int) -> BlockStats:
+async def _statistics(node: NodeParts, index: int) -> BlockStats:
     """What follows from a block's bytes and what it spends, kept for who asks again; raises RpcError."""
-    key = ("figures", index)
+    key = ("block statistics", index)
     height = node.chain.tree.height(index)
     kept: BlockStats | None = node.chain.lately.get(key)
     if kept is not None and node.chain.is_stored(index, undo=height > 0):
@@ -87,14 +87,14 @@ async def _figures(node: NodeParts, index: int) -> BlockStats:
     if spent is None:
         raise RpcError(RpcCode.MISC_ERROR, "Undo data not available")
     made = height > 0 and (height, node.chain.tree.hash(index)) not in node.params.bip30_exceptions
-    told = await elsewhere(figures_of_bytes, b"%d" % made, raw, *filter(None, (spent,)))
+    told = await elsewhere(statistics_of_bytes, b"%d" % made, raw, *filter(None, (spent,)))
     if told is not None:
         found = cast(BlockStats, decode(told[0]))
     else:
         undo = await spent_by_block(node, index, spent) if height else []
         block = await parsed_block(node, index, raw)
-        found = cast(BlockStats, await beside(lambda: figures(block, undo, made=made)))
-    node.chain.lately.put(key, found, FIGURES_BYTES)
+        found = cast(BlockStats, await beside(lambda: block_statistics(block, undo, made=made)))
+    node.chain.lately.put(key, found, STATISTICS_BYTES)
     return found
 
 
@@ -116,7 +116,7 @@ async def getblockstats(
     wanted = await aside(lambda: _each_once(stats or ()))
     tree = node.chain.tree
     height = tree.height(index)
-    found: BlockStats = {**await _figures(node, index)}
+    found: BlockStats = {**await _statistics(node, index)}
     found["blockhash"] = to_display(tree.hash(index))
     found["height"] = height
     found["mediantime"] = tree.median_time_past(index)

@@ -54,7 +54,7 @@ def getsyncstate(node: NodeParts) -> SyncState:
     return found
 
 
-class SyncFigures(TypedDict):
+class SyncCosts(TypedDict):
     """Where the time went."""
 
     duration: Annotated[Real, "Seconds"]
@@ -84,12 +84,12 @@ class SyncProfile(TypedDict):
     """Where the time of the initial download goes, and that of the last minutes."""
 
     state: Annotated[str, "State of the synchronisation"]
-    initial_download: Annotated[NotRequired[SyncFigures], "Figures of the first synchronisation, so far or all of it"]
-    recent: Annotated[NotRequired[SyncFigures], "Figures of the last ten minutes, whatever the node did in them"]
+    initial_download: Annotated[NotRequired[SyncCosts], "Figures of the first synchronisation, so far or all of it"]
+    recent: Annotated[NotRequired[SyncCosts], "Figures of the last ten minutes, whatever the node did in them"]
     process: Annotated[ProcessCounts, "What the process has now"]
 
 
-def _figures(report: SyncReport) -> SyncFigures:
+def _costs_of(report: SyncReport) -> SyncCosts:
     return {
         "duration": double(report.duration),
         "blocks": report.blocks,
@@ -118,7 +118,7 @@ def getsyncprofile(node: NodeParts) -> SyncProfile:
     found: SyncProfile = {"state": node.sync.machine.state.value, "process": counts}
     report, recent = node.sync.report(), node.sync.recent_report()
     if report is not None:
-        found["initial_download"] = _figures(report)
+        found["initial_download"] = _costs_of(report)
     if recent is not None:
-        found["recent"] = _figures(recent)
+        found["recent"] = _costs_of(recent)
     return found

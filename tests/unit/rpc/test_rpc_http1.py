@@ -330,12 +330,12 @@ def test_a_body_of_many_chunks_is_read_some_at_a_time() -> None:
     reader.feed(post(b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n" * count + b"0\r\n\r\n") + GET)
     assert reader.read_head() is not None
     while (body := reader.read_body()) is None:
-        assert reader.may_go_on
+        assert reader.has_more_body
         looks += 1
-    assert (body, looks, reader.may_go_on) == (b"x" * count, 3, False)
+    assert (body, looks, reader.has_more_body) == (b"x" * count, 3, False)
     assert reader.read_head() is not None and reader.read_body() == b""
     reader.feed(post(b"Transfer-Encoding: chunked", body=b"1\r\nx\r\n"))
-    assert reader.read_head() is not None and reader.read_body() is None and not reader.may_go_on
+    assert reader.read_head() is not None and reader.read_body() is None and not reader.has_more_body
 
 
 def test_requests_are_read_alike_whatever_came_before() -> None:

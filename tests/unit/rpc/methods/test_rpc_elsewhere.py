@@ -11,7 +11,7 @@ import pytest
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
 from btcnode.rpc import room
-from btcnode.rpc.block_figures import figures_of_bytes
+from btcnode.rpc.block_statistics import statistics_of_bytes
 from btcnode.rpc.block_text import text_of_bytes
 from btcnode.rpc.methods import scanblocks
 from btcnode.side_processes import SideProcesses
@@ -61,7 +61,7 @@ def test_answers_are_the_same_from_a_process(running: Running, block: str, monke
     assert expected[2]["tx"][1]["fee"] == 0.99999995
     asked = noting(monkeypatch)
     assert answers(running, block) == expected
-    assert asked == [text_of_bytes.__name__] * 6 + [figures_of_bytes.__name__] * 2
+    assert asked == [text_of_bytes.__name__] * 6 + [statistics_of_bytes.__name__] * 2
 
 
 def test_what_a_process_fails_at_is_done_by_the_node(

@@ -1,4 +1,4 @@
-"""Figures of one block, computed from its bytes and what it spends.
+"""Statistics of one block (getblockstats), computed from its bytes and what it spends.
 
 Everything here is pure, and in few modules: it is done in processes beside the node too (``room.elsewhere``).
 """
@@ -49,7 +49,7 @@ def _percentiles(rates: list[tuple[int, int]], total_weight: int) -> list[int]:
 
 
 class _Sums:
-    """Running figures over the transactions of a block, taken from its columns: no transaction is made an object."""
+    """Running sums over the transactions of a block, taken from its columns: no transaction is made an object."""
 
     def __init__(self) -> None:
         self.outputs = self.inputs = self.utxos = self.total_out = 0
@@ -143,11 +143,11 @@ def _stats_of(sums: _Sums, n_tx: int) -> dict[str, Any]:
     }
 
 
-def figures(block: ParsedBlock, undo: list[list[bytes]], *, made: bool) -> dict[str, Any]:
-    """Figures by Core's names; ``made``: the outputs of the coinbase have entered the set of outputs."""
+def block_statistics(block: ParsedBlock, undo: list[list[bytes]], *, made: bool) -> dict[str, Any]:
+    """Statistics by Core's names; ``made``: the outputs of the coinbase have entered the set of outputs."""
     return _stats_of(_sums(block, undo, made), block.n_tx)
 
 
-def figures_of_bytes(made: bytes, raw: bytes, *undo: bytes) -> tuple[bytes]:
-    """``figures`` as JSON, of serialised blocks and undo data (of genesis none). Raises DecodeError."""
-    return (encode(figures(parse_block(raw), decode_undo(undo[0]) if undo else [], made=made == b"1")),)
+def statistics_of_bytes(made: bytes, raw: bytes, *undo: bytes) -> tuple[bytes]:
+    """``block_statistics`` as JSON, of serialised blocks and undo data (of genesis none). Raises DecodeError."""
+    return (encode(block_statistics(parse_block(raw), decode_undo(undo[0]) if undo else [], made=made == b"1")),)
