@@ -27,7 +27,7 @@ from btcnode.rpc.jsonvalue import (
 )
 from btcnode.rpc.large_json import decode_large
 from btcnode.rpc.reply import Pending, Reply, resumed
-from btcnode.rpc.room import beside, forget, has_room, keep, only_waits
+from btcnode.rpc.room import beside, first_step, forget, has_room, keep, only_waits
 
 if TYPE_CHECKING:
     from btcnode.rpc.auth import Caller
@@ -254,7 +254,7 @@ def _prompt(table: MethodTable, method: Method, request: Request) -> Reply | Pen
     """Answer a request by the first step of a method, outside a task, or by what is left of it; raises RpcError."""
     work = table.call_async(method, request.params)
     try:
-        awaited = work.send(None)
+        awaited = first_step(work)
     except StopIteration as end:
         return _succeeded(request, end.value)
     return Pending(_end(request, resumed(work, awaited)))

@@ -138,7 +138,7 @@ async def spent_by_block(node: NodeParts, index: int, raw: bytes | None = None) 
 
 def is_active(node: NodeParts, index: int) -> bool:
     """Whether the block is in the active chain."""
-    return node.chain.tree.ancestor(node.chain.tip(), node.chain.tree.height(index)) == index
+    return node.chain.is_active(index)
 
 
 def fork_height(node: NodeParts, index: int) -> int:

@@ -13,6 +13,7 @@ from btcnode.rpc.helptext import help_text, usage
 from btcnode.rpc.jsonvalue import pretty
 from btcnode.rpc.shapes import Arg, Kind, Result
 
+_ANY = object
 _EXACT: dict[Kind, type] = {Kind.STR: str, Kind.HEX: str, Kind.BOOL: bool, Kind.INT: int}
 
 
@@ -83,11 +84,11 @@ class Method:
 
     @cached_property
     def _exact(self) -> tuple[tuple[type | None, int, int], ...]:
-        """By argument, what needs no look at its declaration: a Python type, and the range of whole numbers."""
+        """By argument, what needs no look at its declaration: a type (``object``: any), the range of whole numbers."""
         found: list[tuple[type | None, int, int]] = []
         for arg in self.args:
             low, high = (0, 1 << -arg.bits) if arg.bits < 0 else (-1 << arg.bits - 1, 1 << arg.bits - 1)
-            found.append((None if arg.any_type else _EXACT.get(arg.kind), low, high))
+            found.append(((None if arg.late else _ANY) if arg.any_type else _EXACT.get(arg.kind), low, high))
         return tuple(found)
 
     @cached_property
@@ -107,7 +108,11 @@ class Method:
         if self.verbatim or not (count or self.args):
             return params
         for value, (kind, low, high) in zip(params, self._exact, strict=False):
-            if type(value) is not kind or (type(value) is int and not low <= value < high):
+            found = type(value)
+            if found is kind:
+                if found is int and not low <= value < high:
+                    return self._bind(params)
+            elif kind is not _ANY or value is None:
                 return self._bind(params)
         values = [*params, *self._defaults[count:]]
         for n in self._late:

@@ -79,7 +79,7 @@ class Places:
             self._waiters += 1
             return Place(self, trusted=trusted, only_waits=True, running=True)
         queue = self._queues[trusted]
-        if not queue and self._may_run(trusted=trusted):
+        if self.is_free(trusted=trusted):
             self._running[trusted] += 1
             return Place(self, trusted=trusted, only_waits=False, running=True)
         most = self.queue if trusted else max(1, self.queue // 2)
@@ -88,6 +88,10 @@ class Places:
         place = Place(self, trusted=trusted, only_waits=False, running=False)
         queue.append(place)
         return place
+
+    def is_free(self, *, trusted: bool) -> bool:
+        """Whether a request would be in work at once."""
+        return not self._queues[trusted] and self._may_run(trusted=trusted)
 
     def _may_run(self, *, trusted: bool) -> bool:
         if sum(self._running) >= self.threads:

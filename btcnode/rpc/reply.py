@@ -43,16 +43,32 @@ class Pending(NamedTuple):
     in_task: bool = False
 
 
+class _Counted:
+    """What work awaits that wants to be counted before it goes on."""
+
+
+COUNTED = _Counted()
+
+
+@coroutine
+def until_counted() -> Generator[_Counted, None, None]:
+    """End the first step of some work; ``resumed`` it goes on at once."""
+    yield COUNTED
+
+
 @coroutine
 def resumed(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
     """What is left of a coroutine whose first step was done elsewhere, and which has ``awaited`` something there."""
     while True:
-        try:
-            given = yield awaited
-        except BaseException as error:  # it is cancelled, or closed
-            step = partial(work.throw, error)
+        if awaited is COUNTED:
+            step = partial(work.send, None)
         else:
-            step = partial(work.send, given)
+            try:
+                given = yield awaited
+            except BaseException as error:  # it is cancelled, or closed
+                step = partial(work.throw, error)
+            else:
+                step = partial(work.send, given)
         try:
             awaited = step()
         except StopIteration as end:

@@ -13,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from btcnode.observe.garbage import GarbageRest
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.places import Place
+from btcnode.rpc.reply import until_counted
 from btcnode.side_processes import SideProcesses, Work
 
 M = TypeVar("M")
@@ -253,6 +254,7 @@ class Ticket:
 
 
 _ticket: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
+_in_first_step: ContextVar[list[bool]] = ContextVar("in_first_step")
 _large: ContextVar[bool] = ContextVar("large", default=False)
 
 
@@ -267,13 +269,35 @@ def working(ticket: Ticket) -> Iterator[None]:
         ticket.close()
 
 
+def first_step(work: Coroutine[Any, Any, Any]) -> Any:
+    """Do what of some work can be done at once, before anything is counted for it; returns what it awaits then.
+
+    What asks for room, a thread or a process ends the step: the rest is to be gone on with (``resumed``) as a request
+    in work, with a ticket. Raises StopIteration with the result when there is no rest, and what the work raises.
+    """
+    here = [True]
+    token = _in_first_step.set(here)
+    try:
+        return work.send(None)
+    finally:
+        here.clear()  # also for tasks that were begun meanwhile
+        _in_first_step.reset(token)
+
+
+async def _own_ticket() -> Ticket | None:
+    """The ticket of the request in work, None where nobody counts for it; what was begun without one gets it first."""
+    if _in_first_step.get(()):
+        await until_counted()
+    return _ticket.get()
+
+
 async def make_room(size: int) -> None:
     """Wait until an answer may take about ``size`` bytes. A request that nobody counts for goes on at once.
 
     Raises RpcError when there is no memory for it.
     """
-    ticket = _ticket.get()
-    if ticket is not None and size > 0:
+    ticket = await _own_ticket() if size > 0 else None
+    if ticket is not None:
         await ticket.room.reserve(size, ticket)
 
 
@@ -289,7 +313,7 @@ async def on_bench() -> AsyncIterator[None]:
 
     ``beside`` waits for the same bench: not inside.
     """
-    ticket = _ticket.get()
+    ticket = await _own_ticket()
     if ticket is None:
         yield
         return
@@ -304,7 +328,7 @@ async def beside(work: Callable[[], T], *, reading: bool = False) -> T:
     it would hardly come to anything else. Work whose client is gone keeps its place on the bench to its end. Users'
     requests are read (``reading``) while others' answers are made, which may take minutes.
     """
-    ticket = _ticket.get()
+    ticket = await _own_ticket()
     if ticket is None:
         return await asyncio.to_thread(work)
     room, held = ticket.room, [work]
@@ -319,8 +343,8 @@ async def elsewhere(work: Work, *parts: bytes) -> tuple[bytes, ...] | None:
 
     None where the caller is to do it: it is little, or there is no process for it, or that has failed.
     """
-    ticket = _ticket.get()
-    if ticket is None or ticket.room.processes is None or sum(map(len, parts)) < ELSEWHERE_BYTES:
+    ticket = await _own_ticket() if sum(map(len, parts)) >= ELSEWHERE_BYTES else None
+    if ticket is None or ticket.room.processes is None:
         return None
     if ticket.trusted:
         return await _elsewhere(ticket.room.processes, work, parts)
@@ -339,7 +363,7 @@ async def of_a_moment(take: Callable[[], M], work: Callable[[M], T]) -> T:
 
     So many who want much of the same moment do not all stop the loop for it, one right after the other.
     """
-    ticket = _ticket.get()
+    ticket = await _own_ticket()
     if ticket is None:
         return await asyncio.to_thread(work, take())
     bench = ticket.room.benches[ticket.trusted]

@@ -6,7 +6,7 @@ import errno
 import logging
 import socket
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from btcnode.errors import BtcnodeError
@@ -18,7 +18,8 @@ from btcnode.rpc.http1 import JSON_TYPE, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAU
 from btcnode.rpc.http_server import HttpLimits, HttpServer
 from btcnode.rpc.jsonrpc import answer_request
 from btcnode.rpc.jsonvalue import encode
-from btcnode.rpc.reply import RETRY_LATER, Pending, Reply
+from btcnode.rpc.reply import RETRY_LATER, Pending, Reply, resumed
+from btcnode.rpc.room import first_step
 from btcnode.rpc.wallet_name import WALLET_NAME
 from btcnode.settings.groups.rpc import Account, Refused
 
@@ -179,7 +180,14 @@ class RpcServer:
         if plan.caller is None:
             from btcnode.rpc.rest import answer_rest  # all that makes JSON of transactions: when somebody asks
 
-            return Pending(answer_rest(self.table, head.target, body))
+            work = answer_rest(self.table, head.target, body)
+            if not self.http.places.is_free(trusted=False):
+                return Pending(work)
+            try:
+                awaited = first_step(work)  # many have no other
+            except StopIteration as end:
+                return cast(Reply, end.value)
+            return Pending(resumed(work, awaited))
         target = head.target
         name = unquote(target[len(WALLET_PATH) :]) if target.startswith(WALLET_PATH) else None
         WALLET_NAME.set(name)  # the task that answers begins with a copy of this context

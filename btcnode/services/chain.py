@@ -198,6 +198,10 @@ class Chain:
         """Index of the active tip."""
         return self._state.tip
 
+    def is_active(self, index: int) -> bool:
+        """Whether a block is in the active chain."""
+        return self._state.active.contains(index)
+
     @property
     def keeps_coins(self) -> bool:
         """Whether there is a UTXO set; else its roots, and proofs of what blocks spend."""
@@ -283,12 +287,12 @@ class Chain:
         """Whether the block's bytes are here, and the file that has them; with ``undo`` its undo data too."""
         state, files = self._state, self._state.store.files
         position = state.block_position(index)
-        if position is None or not files.block_path(position.file).exists():
+        if position is None or not files.is_there(position.file):
             return False
         if not undo:
             return True
         position = state.undo_position(index)
-        return position is not None and files.undo_path(position.file).exists()
+        return position is not None and files.is_there(position.file, undo=True)
 
     def keep_parsed(self, index: int, block: ParsedBlock) -> None:
         """Remember what somebody has parsed; blocks that were not asked for lately are forgotten."""

@@ -15,7 +15,7 @@ from btcnode.rpc.declare import Coins, Elided, Hex, Like, Named, Time, When, rpc
 from btcnode.rpc.decode import SpendingTx, TxJson, tx_json
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Items
-from btcnode.rpc.jsonvalue import Written, encode
+from btcnode.rpc.jsonvalue import Written
 from btcnode.rpc.lookup import is_active, parse_hash, parse_verbosity, parsed_block, spent_by_block
 from btcnode.rpc.room import aside
 from btcnode.rpc.transactions import (
@@ -40,6 +40,7 @@ from btcnode.rpc.transactions import (
 )
 from btcnode.rpc.tx_text import amount_text, fee_of
 from btcnode.services.index_readers import IndexedTx
+from btcnode.services.lately import parsed_tx_size
 from btcnode.services.parts import NodeParts
 
 
@@ -105,7 +106,7 @@ class SpendingInfo(InChain, TxPlace, TxBytes, TxFee, SpendingTx):
     """The same with what it spends."""
 
 
-@rpc("rawtransactions", examples=(("mytxid", 1, "myblockhash"),))
+@rpc("rawtransactions", examples=(("mytxid", 1, "myblockhash"),), prompt=True)
 async def getrawtransaction(
     node: NodeParts,
     txid: Annotated[Hex, "Transaction id"],
@@ -138,11 +139,11 @@ async def getrawtransaction(
         return tx.raw.hex()
     spent = await _read_spent(node, tx, block) if level > 1 and block >= 0 else None
     members = await tx_members(node, tx, block, spent)
-    head: InChain = {"in_active_chain": is_active(node, index)} if index >= 0 else {}
-    begin = encode(head)[:-1] + b"," if head else b"{"
+    begin = b"{"
+    if index >= 0:
+        begin = b'{"in_active_chain":true,' if is_active(node, index) else b'{"in_active_chain":false,'
     fee = b',"fee":%b' % amount_text(fee_of(tx, spent)).encode() if spent else b""
-    place = b",%b" % encode(_place_json(node, block))[1:-1] if block >= 0 else b""
-    whole = b'%b%b%b,"hex":"%b"%b}' % (begin, members, fee, await tx_hex(tx), place)
+    whole = b'%b%b%b,"hex":"%b"%b}' % (begin, members, fee, await tx_hex(tx), _place_text(node, block))
     return cast(TransactionInfo, Written(whole))
 
 
@@ -165,26 +166,29 @@ def _not_found(node: NodeParts, index: int, *, ready: bool) -> RpcError:
 
 async def _find_in_block(node: NodeParts, txid: bytes, index: int) -> IndexedTx | None:
     """A transaction of a block, None when it or the block is not there."""
+    lately, key = node.chain.lately, ("in block", txid, index)
+    kept: IndexedTx | None = lately.get(key)
+    if kept is not None and node.chain.is_stored(index):
+        return kept
     try:
         block = await parsed_block(node, index)
-    except StorageError:
+        found = IndexedTx(block.tx(block.txids.index(txid)), index)
+    except (StorageError, ValueError):
         return None
-    try:
-        return IndexedTx(block.tx(block.txids.index(txid)), index)
-    except ValueError:
-        return None
+    lately.put(key, found, parsed_tx_size(found.tx))
+    return found
 
 
-def _place_json(node: NodeParts, block: int) -> TxPlace:
-    """Where a transaction of a block is; ``block`` is -1 for one of the mempool."""
-    tree = node.chain.tree
+def _place_text(node: NodeParts, block: int) -> bytes:
+    """The members that tell where a transaction of a block is; none for one of the mempool, whose ``block`` is -1."""
     if block < 0:
-        return {}
+        return b""
+    tree = node.chain.tree
     block_hash = to_display(tree.hash(block))
     if not is_active(node, block):
-        return {"blockhash": block_hash, "confirmations": 0}
+        return f',"blockhash":"{block_hash}","confirmations":0'.encode()
     confirmations, time = tree.height(node.chain.tip()) - tree.height(block) + 1, tree.time(block)
-    return {"blockhash": block_hash, "confirmations": confirmations, "time": time, "blocktime": time}
+    return f',"blockhash":"{block_hash}","confirmations":{confirmations},"time":{time},"blocktime":{time}'.encode()
 
 
 async def _read_spent(node: NodeParts, tx: Tx, index: int) -> list[bytes] | None:

@@ -65,6 +65,20 @@ def leniently(
     return 1
 
 
+@rpc("testing")
+def anything(node: Any, what: Annotated[Any, Like(int)], more: Annotated[Any, Like(int)] = 7, n: int = 1) -> int:
+    """Take what comes."""
+    return 1
+
+
+@pytest.mark.parametrize("value", [True, 0, -1, 2**70, "x", [], {}])
+def test_what_may_be_anything_is_given_as_it_came(value: Any) -> None:
+    assert list(anything.bind([value, value, 2])) == [value, value, 2]
+    assert list(anything.bind([value, None])) == [value, 7, 1]
+    assert failure(anything.bind, [value, value, 2**31]) == (-1, "JSON integer out of range")
+    assert list(anything.bind([None])) == [None, 7, 1]
+
+
 GOOD = {"txid": "ab", "n": 3}
 
 

@@ -6,10 +6,12 @@ import asyncio
 import gc
 import sys
 import threading
+from typing import Any
 
 import pytest
 
 from btcnode.rpc.errors import RpcError
+from btcnode.rpc.reply import COUNTED, resumed
 from btcnode.rpc.room import (
     MANY_OBJECTS_BYTES,
     QUICK_TURN_S,
@@ -17,6 +19,8 @@ from btcnode.rpc.room import (
     Room,
     Ticket,
     beside,
+    first_step,
+    has_room,
     make_room,
     on_bench,
     working,
@@ -90,6 +94,51 @@ def test_answers_together_take_no_more_than_is_left() -> None:
 
     assert asyncio.run(reserve()) == ["first begins", "second: -7", "third begins"]
     assert room.used == 0
+
+
+async def _roomy() -> str:
+    await make_room(0)  # nothing to be counted
+    await make_room(10)
+    return "counted" if has_room() else "by nobody"
+
+
+async def _in_thread() -> str:
+    return await beside(lambda: "beside")
+
+
+async def _at_bench() -> str:
+    async with on_bench():
+        return "at the bench"
+
+
+@pytest.mark.parametrize(
+    ("work", "told"), [(_roomy, "counted"), (_in_thread, "beside"), (_at_bench, "at the bench")], ids=lambda of: str(of)
+)
+def test_what_has_to_be_counted_ends_the_first_step(work: Any, told: str) -> None:
+    async def two_steps() -> None:
+        room = Room()
+        begun = work()
+        awaited = first_step(begun)
+        assert awaited is COUNTED and not room.used and not room.benches[False].locked()
+        with working(Ticket(room, trusted=False)):
+            assert await resumed(begun, awaited) == told
+
+    asyncio.run(two_steps())
+
+
+def test_a_task_that_was_begun_in_a_first_step_is_none() -> None:
+    async def inner() -> str:
+        await asyncio.sleep(0)
+        return await _roomy()
+
+    async def outer() -> str:
+        return await asyncio.create_task(inner())
+
+    async def two_steps() -> None:
+        begun = outer()
+        assert await resumed(begun, first_step(begun)) == "by nobody"
+
+    asyncio.run(two_steps())
 
 
 def test_a_request_that_reserves_twice_waits_for_nobody_but_others() -> None:

@@ -259,6 +259,8 @@ def test_relatives_are_described_with_their_cluster_once(running: Running, monke
 def test_a_block_that_is_gone_is_not_answered_from_memory(running: Running) -> None:
     name = running.call("generatetodescriptor", 1, "raw(52)")[0]
     txid = running.call("getblock", name)["tx"][0]
+    for _ in range(2):
+        assert running.call("getrawtransaction", txid, 1, name)["in_active_chain"]
     files = running.parts.chain.driver.chainstate.store.files
     files.block_path(0).rename(files.directory / "elsewhere")
     assert running.call("getblock", name, 2)["message"].startswith("Block not found on disk")

@@ -240,6 +240,13 @@ def test_generated_blocks_can_be_read_in_every_form(running: Running) -> None:
     assert running.call("getrawtransaction", coinbase["txid"], 0, hashes[17]) == coinbase["hex"]
     shown = running.call("getrawtransaction", coinbase["txid"], 1, hashes[17])
     assert (shown["in_active_chain"], shown["confirmations"], shown["blockhash"]) == (True, 3, hashes[17])
+    assert shown["time"] == shown["blocktime"] == block["time"]
+    running.call("invalidateblock", hashes[16])
+    left = running.call("getrawtransaction", coinbase["txid"], True, hashes[17])
+    assert (left["in_active_chain"], left["confirmations"], left["blockhash"]) == (False, 0, hashes[17])
+    assert left.keys() == shown.keys() - {"time", "blocktime"}
+    running.call("reconsiderblock", hashes[16])
+    assert running.call("getrawtransaction", coinbase["txid"], 1, hashes[17]) == shown
     decoded = running.call("decoderawtransaction", coinbase["hex"])
     assert decoded == {key: value for key, value in coinbase.items() if key != "hex"}
     coin = running.call("gettxout", coinbase["txid"], 0)
