@@ -22,9 +22,9 @@ from btcnode.services.parts import NodeParts
 from btcnode.wallet.errors import WalletError
 from btcnode.wallet.spending.build import TOO_LARGE, Built, build
 from btcnode.wallet.spending.control import CoinControl, Recipient, Surroundings
-from btcnode.wallet.spending.plan import make_plan
+from btcnode.wallet.spending.plan import change_type, make_plan
 from btcnode.wallet.spending.sign import prepare_signing
-from btcnode.wallet.wallet import Wallet
+from btcnode.wallet.wallet import Reserved, Wallet
 
 FEW_COINS = 20  # up to here choosing takes a few milliseconds
 FEW_RECIPIENTS = 100  # each takes some 20 us
@@ -78,6 +78,14 @@ def _log_choice(wallet: Wallet, built: Built) -> None:
         log.info("[%s] Fee non-grouped = %d, grouped = %d, using %s", name, apart, together, used)
 
 
+def _reserve(wallet: Wallet, recipients: Sequence[Recipient], control: CoinControl) -> Reserved | None:
+    """One more address for change, None where the wallet has no more."""
+    try:
+        return wallet.reserve_change(change_type(wallet, control, recipients))
+    except WalletError:
+        return None
+
+
 async def create_transaction(
     node: NodeParts,
     wallet: Wallet,
@@ -92,7 +100,7 @@ async def create_transaction(
     Raises WalletError; nothing has changed then.
     """
     random, options = SystemRandom(), wallet.options
-    plan = await in_turns(make_plan(wallet, surroundings(node, wallet), recipients, control, random))
+    plan, another = await in_turns(make_plan(wallet, surroundings(node, wallet), recipients, control, random)), None
     try:
         many = len(plan.available) > FEW_COINS or len(recipients) > FEW_RECIPIENTS
         built = await beside_if(
@@ -101,6 +109,10 @@ async def create_transaction(
                 plan, random, max_fee=options.maxtxfee, change_place=change_place, max_extra_fee=options.maxapsfee
             ),
         )
+        if plan.reserved is not None and built.takes_another:
+            another = _reserve(wallet, recipients, control)
+            if another is not None and built.is_grouped:
+                built = built.with_change_to(another.script)
         tx = built.tx
         _log_choice(wallet, built)
         if sign:
@@ -111,8 +123,9 @@ async def create_transaction(
         if options.walletrejectlongchains and not fits_cluster_limits(node.mempool, tx):
             raise WalletError(CHAIN_TOO_LONG)
     except BaseException:
-        if plan.reserved is not None:
-            wallet.give_back(plan.reserved)
+        for reserved in (another, plan.reserved):
+            if reserved is not None:
+                wallet.give_back(reserved)
         raise
     return Created(tx, built.fee, built.change_place, plan.rate.reason, frozenset(tx.prevouts) - control.presets.keys())
 

@@ -10,6 +10,7 @@ from btcnode.descriptors.inference import infer_descriptor
 from btcnode.descriptors.messages import sign_message
 from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.solutions import solve
+from btcnode.descriptors.taproot import NO_KEY
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import address_for_script, script_for_address
@@ -299,8 +300,10 @@ def key_of(script: bytes, provider: SigningProvider) -> bytes | None:
         return inner[2:] if inner is not None and script_type(inner) == "witness_v0_keyhash" else None
     if kind == "witness_v1_taproot":
         spend = provider.spend_data(script[2:])
-        for prefix in (b"\x02", b"\x03") if spend is not None else ():
-            key_id = hash160(prefix + spend.internal_key) if spend is not None else b""
+        if spend is None or spend.merkle_root != NO_KEY:
+            return None
+        for prefix in (b"\x02", b"\x03"):
+            key_id = hash160(prefix + spend.internal_key)
             if provider.pubkey(key_id) is not None:
                 return key_id
     return None

@@ -156,7 +156,7 @@ def _tx_notes(node: NodeParts, wallet: Wallet, entry: WalletTx) -> dict[str, Any
         "timereceived": entry.received,
         "bip125-replaceable": _replaceable(node, entry.tx) if depth <= 0 else "no",
     }
-    return found | entry.notes
+    return found | dict(sorted(entry.notes.items()))  # Core keeps them by name
 
 
 def _signals(tx: Tx) -> bool:

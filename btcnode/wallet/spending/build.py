@@ -29,7 +29,8 @@ class Built:
 
     ``change_place`` is the number of the change output, None for none. ``coins`` are what is spent, in the order of the
     inputs. ``other_fee`` is what the transaction would have cost with coins of a script apart if they are together, or
-    the other way round; None where that was not tried. ``is_grouped``: they are together.
+    the other way round; None where that was not tried. ``is_grouped``: they are together. ``takes_another``: a second
+    address for change is taken, see ``build``.
     """
 
     tx: Tx
@@ -40,6 +41,17 @@ class Built:
     weight: int
     other_fee: int | None = None
     is_grouped: bool = False
+    takes_another: bool = False
+
+    def with_change_to(self, script: bytes) -> Built:
+        """The same with its change, if there is any, going to another script of the same size."""
+        if self.change_place is None:
+            return self
+        tx, txouts = self.tx, list(self.tx.txouts)
+        value = int.from_bytes(txouts[self.change_place][:8], "little")
+        txouts[self.change_place] = make_txout(value, script)
+        changed = Tx(tx.version, tx.prevouts, tx.script_sigs, tx.sequences, txouts, tx.witnesses, tx.lock_time)
+        return replace(self, tx=changed)
 
 
 def build(
@@ -48,6 +60,8 @@ def build(
     """Choose coins and make the transaction, its change at ``change_place`` (None: a random one). Raises WalletError.
 
     Where that costs no more than ``max_extra_fee`` satoshi, all coins of a script are spent together; -1: do not try.
+    Each of both tries takes an address for change, as in Core, but that the second one has the first one's if that
+    needs it: so wallets with the same keys give out the same addresses.
     """
     first = _build(plan, random, max_fee, change_place)
     if first.fee == 0 or max_extra_fee < 0 or plan.terms.avoid_partial_spends:
@@ -57,9 +71,10 @@ def build(
         second = _build(grouped, random, max_fee, change_place)
     except WalletError:
         return first
+    another = first.change_place is None
     if second.fee <= first.fee + max_extra_fee:
-        return replace(second, other_fee=first.fee, is_grouped=True)
-    return replace(first, other_fee=second.fee)
+        return replace(second, other_fee=first.fee, is_grouped=True, takes_another=another)
+    return replace(first, other_fee=second.fee, takes_another=another)
 
 
 def _build(plan: Plan, random: Random, max_fee: int, change_place: int | None) -> Built:

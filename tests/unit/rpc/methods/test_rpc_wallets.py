@@ -19,6 +19,7 @@ from btcnode.services.wallet_service import WalletService
 from btcnode.wallet.descriptor_keys import DescriptorKeys
 from btcnode.wallet.sqlite_store import WalletStore
 from tests.lib.node_parts import START, regtest_config
+from tests.lib.rpc_diff.values import TPRV
 from tests.unit.conftest import Running
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -180,6 +181,24 @@ def test_importing_watches_and_rescans(lab: Running) -> None:
     assert lab.call("importdescriptors", [{"desc": public[:-9], "timestamp": "now"}])[0]["error"]["code"] == -5
     assert lab.call("importdescriptors", [{"desc": public}]) == error(-3, "Missing required timestamp field for key")
     assert lab.call("abortrescan") is False
+
+
+def test_a_key_is_named_where_it_alone_makes_the_address(lab: Running) -> None:
+    """Behind a taproot address with scripts it does not, though it may spend it."""
+    lab.call("createwallet", "w", False, True)
+    key = TPRV
+    other = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
+    for text, path in (
+        (f"tr({key}/7/*)", "m/7/0"),
+        (f"tr({key}/7/*,pk({other}))", None),
+        (f"wpkh({key}/7/*)", "m/7/0"),
+    ):
+        public = lab.call("getdescriptorinfo", text)
+        request = {"desc": f"{text}#{public['checksum']}", "timestamp": "now", "range": [0, 0]}
+        assert lab.call("importdescriptors", [request])[0]["success"]
+        (address,) = lab.call("deriveaddresses", public["descriptor"], [0, 0])
+        shown = lab.call("getaddressinfo", address)
+        assert shown["solvable"] and shown.get("hdkeypath") == path and ("timestamp" in shown) == (path is not None)
 
 
 def test_a_value_of_a_wrong_type_ends_an_import(lab: Running) -> None:

@@ -50,6 +50,52 @@ def txid_of(answer: Any) -> str:
     return answer
 
 
+def change_keys(lab: Running) -> dict[str, Any]:
+    """The descriptor of change that goes to P2WPKH."""
+    rows = lab.call("listdescriptors")["descriptors"]
+    found: dict[str, Any] = next(row for row in rows if row["internal"] and row["desc"].startswith("wpkh("))
+    return found
+
+
+def test_each_try_without_change_takes_an_address_for_it(lab: Running) -> None:
+    """As in Core, so that wallets with the same keys go on to the same addresses."""
+    first, second = ({"txid": row["txid"], "vout": row["vout"]} for row in lab.call("listunspent")[:2])
+    assert change_keys(lab)["next_index"] == 0
+    exactly = {"inputs": [first], "add_inputs": False, "subtract_fee_from_outputs": [0]}
+    assert lab.call("send", [{OTHER: 50}], None, None, 2, exactly)["complete"]
+    assert change_keys(lab)["next_index"] == 2
+    assert lab.call("send", [{OTHER: 1}], None, None, 2, {"inputs": [second], "add_inputs": False})["complete"]
+    assert change_keys(lab)["next_index"] == 3
+    refused = lab.call("send", [{OTHER: 51}], None, None, 2, {"inputs": [first], "add_inputs": False})
+    assert refused["code"] == -4 and change_keys(lab)["next_index"] == 3
+
+
+def test_change_of_the_second_try_goes_to_the_second_address(tmp_path: Path) -> None:
+    lab = Running(regtest_config(tmp_path, fallbackfee="0.0001", maxapsfee="0.01"))
+    try:
+        lab.call("createwallet", "w")
+        lab.call("generatetoaddress", 2, lab.call("getnewaddress"))
+        lab.call("generatetoaddress", 100, OTHER)
+        txid = txid_of(lab.call("sendtoaddress", OTHER, 50, "", "", True))  # both coins, since they are one address's
+        decoded = lab.call("gettransaction", txid, True, True)["decoded"]
+        assert len(decoded["vin"]) == 2
+        (change,) = (out for out in decoded["vout"] if out.get("ischange"))
+        keys = change_keys(lab)
+        assert lab.call("deriveaddresses", keys["desc"], [1, 1]) == [change["scriptPubKey"]["address"]]
+        assert keys["next_index"] == 2
+    finally:
+        lab.close()
+
+
+def test_notes_of_a_transaction_stand_in_order_of_their_names(lab: Running) -> None:
+    txid = txid_of(lab.call("sendtoaddress", OTHER, 1, "rent", "landlord"))
+    bumped = lab.call("bumpfee", txid)["txid"]
+    names = [name for name in lab.call("gettransaction", txid) if name in ("comment", "to", "replaced_by_txid")]
+    assert names == ["comment", "replaced_by_txid", "to"]
+    names = [name for name in lab.call("gettransaction", bumped) if name in ("comment", "to", "replaces_txid")]
+    assert names == ["comment", "replaces_txid", "to"]
+
+
 def test_sending_to_an_address(lab: Running) -> None:
     txid = txid_of(lab.call("sendtoaddress", OTHER, 1, "rent", "landlord"))
     assert lab.call("getrawmempool") == [txid]
