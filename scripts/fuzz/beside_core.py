@@ -7,6 +7,7 @@
 ``chain``: branches in any order with faults of every kind, blocks condemned and pardoned, restarts, chains connected
 anew.
 ``signet``: a signet of its own, with solutions of every sort.
+``purse``: wallets with the same keys, what comes and goes, reorganisations, imports, locks, reloads, and all they tell.
 A world is named by its life, seed and number; the first difference of a world ends it. The exit status is 1 when
 there was one.
 """

@@ -15,7 +15,7 @@ from tests.lib.bitcoind import find_bitcoind
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["pool", "chain"])
+@pytest.mark.parametrize("name", ["pool", "chain", "purse"])
 def test_a_life_beside_bitcoind(tmp_path: Path, name: str) -> None:
     bitcoind = find_bitcoind()
     if bitcoind is None:

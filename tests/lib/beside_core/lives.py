@@ -8,7 +8,7 @@ from random import Random
 
 from tests.lib.mempool_lab import START
 
-from . import chain, pool, signet, talk
+from . import chain, pool, purse, signet, talk
 from .pair import Difference, Pair, Tie
 
 LIVES: dict[str, Callable[[Pair, Random, int], None]] = {
@@ -16,6 +16,7 @@ LIVES: dict[str, Callable[[Pair, Random, int], None]] = {
     "talk": talk.live,
     "chain": chain.live,
     "signet": signet.live,
+    "purse": purse.live,
 }
 
 

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from tests.lib.rpc_diff.compare import LATER, Answer, kinds, without_places
+from tests.lib.rpc_diff.compare import LATER, Answer, differing, kinds, without_places
 from tests.lib.rpc_diff.nodes import Node, ours, theirs
 from tests.lib.rpc_diff.setup import wait_for_mempool
-from tests.lib.rpc_diff.text import Tree, parse, request, write
+from tests.lib.rpc_diff.text import Number, Tree, parse, request, write
 from tests.lib.rpc_diff.walking import is_tie, known_blocks, statuses
 
 _PARTICULARS = re.compile(r"[0-9a-f]{16,}|[0-9]+(\\.[0-9]+)?")
@@ -22,6 +22,7 @@ STEPS_SHOWN = 8
 SHOWN = 400  # characters of a step, or of an answer
 ANSWER_SHOWN = 120
 SETTLE_S = 5.0  # how long nodes may take until they are in the same state
+OWN_PLACE = "@directory"  # in a call: each node's own
 SETTLED_OPTIONS = ("-maxtipage=999999999", "-persistmempool=1")
 
 
@@ -41,6 +42,7 @@ class Pair:
         self.options = list(options)
         commands = (("ours", ours()), ("core", theirs(bitcoind)))
         self.nodes = [Node(name, command, directory / name, ()) for name, command in commands]
+        self.words = [{OWN_PLACE: str(node.directory)} for node in self.nodes]  # in calls, and what each is told for it
         self.history: list[str] = []
         self.calls = 0
         self.outcomes: Counter[str] = Counter()  # how often what came of a call
@@ -92,36 +94,52 @@ class Pair:
         before = "".join(f"\n    <- {step}" for step in self.history[::-1][:STEPS_SHOWN])
         return f"{what[:SHOWN]}\n  ours:   {one}\n  theirs: {two}{before}"
 
-    def _ask(self, method: str, params: Sequence[Any]) -> list[Answer]:
+    def _ask(self, method: str, params: Sequence[Any], path: str) -> list[Answer]:
         body = request(method, list(params))
-        for node in self.nodes:
-            node.send("POST", "/", body)
+        for node, words in zip(self.nodes, self.words, strict=True):
+            said = body
+            for word, meant in words.items():
+                said = said.replace(word, meant)
+            node.send("POST", path, said)
         self.calls += 1
         return [Answer(*node.receive()) for node in self.nodes]
 
-    def _differs(self, method: str, params: Sequence[Any]) -> tuple[Tree, str]:
-        answers = self._ask(method, params)
+    def _differs(self, method: str, params: Sequence[Any], path: str) -> tuple[Tree, str]:
+        answers = self._ask(method, params, path)
         found = [] if _both_scripts(answers) else kinds(method, *answers, later=LATER)
-        what = f"{method} {write(list(params))}"
+        what = f"{path[1:]} {method} {write(list(params))}".lstrip()
         text = "".join(self.told(f"{what}: {name}", one[:6000], two[:6000]) for name, one, two in found)
         answer = parse(answers[1].body)
         return answer["result"] if answer["error"] is None else answer["error"], text
 
-    def both(self, method: str, *params: Any) -> Tree:
-        """Carry out a call at both; what they answer, an error's object for an error. Raises Difference."""
-        self.note(f"{method} {write(list(params))}")
-        answer, text = self._differs(method, params)
+    def both(self, method: str, *params: Any, path: str = "/") -> Tree:
+        """Carry out a call at both; what they answer, an error's object for an error. Raises Difference.
+
+        ``path``: where it is sent, for methods of wallets.
+        """
+        self.note(f"{path[1:]} {method} {write(list(params))}".lstrip())
+        answer, text = self._differs(method, params, path)
         if text:
             raise Difference(text)
         self.outcomes[f"{method}: {_outcome(answer)}"] += 1
         self.history[-1] += f" = {write(answer)[:ANSWER_SHOWN]}"
         return answer
 
-    def same(self, method: str, *params: Any) -> Tree:
+    def alike(self, method: str, *params: Any, path: str = "/") -> list[Tree]:
+        """Carry out a call at both whose answers need have the same form only; what each answers. Raises Difference."""
+        self.note(f"{path[1:]} {method} {write(list(params))}".lstrip())
+        answers = self._ask(method, params, path)
+        one, two = (parse(answer.body) for answer in answers)
+        for way, mine, its in differing(_form(one), _form(two)):
+            raise Difference(self.told(f"{self.history[-1]}: {way}: {mine} | {its}", one, two))
+        self.outcomes[f"{method}: {_outcome(two['result'] or two['error'])}"] += 1
+        return [one["result"], two["result"]]
+
+    def same(self, method: str, *params: Any, path: str = "/") -> Tree:
         """Look at both, again for a while where they differ; what they answer. Raises Difference."""
         deadline = time.monotonic() + SETTLE_S
         while True:
-            answer, text = self._differs(method, params)
+            answer, text = self._differs(method, params, path)
             if not text:
                 return answer
             if time.monotonic() > deadline:
@@ -151,6 +169,19 @@ class Pair:
         """Set both clocks."""
         self.now = now
         self.both("setmocktime", now)
+
+
+def _form(value: Tree, name: str = "") -> Tree:
+    """What a value is, without what it says: keys in their order, types, decimals, errors' words; lists are sorted."""
+    if isinstance(value, dict):
+        return {key: _form(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted((_form(item) for item in value), key=repr)
+    if isinstance(value, Number):
+        return f"number with {len(value.partition('.')[2])} decimals"
+    if isinstance(value, str):
+        return _PARTICULARS.sub("N", value) if name == "message" else "text"
+    return value
 
 
 def _both_scripts(answers: Sequence[Answer]) -> bool:

@@ -199,9 +199,28 @@ def reindexed(tip: int) -> Excuses:
     return {**LATER, "getindexinfo": {f"{name}.best_block_height": check for name in INDEX_NAMES}}
 
 
-IN_ORDER: dict[str, Callable[[list[Tree]], list[Tree]]] = {  # lists whose order means nothing, see docs/differences.md
+def _in_order(rows: Tree) -> Tree:
+    return sorted(rows, key=repr) if isinstance(rows, list) else rows
+
+
+def _txids_in_order(rows: Tree) -> Tree:
+    """The same of what was received, with the transactions of each."""
+    if not isinstance(rows, list):
+        return rows
+    return _in_order([{**row, "txids": _in_order(row.get("txids"))} for row in rows])
+
+
+def _lists_in_order(parts: Tree) -> Tree:
+    """The same of an object's members."""
+    return {name: _in_order(rows) for name, rows in parts.items()} if isinstance(parts, dict) else parts
+
+
+IN_ORDER: dict[str, Callable[[Tree], Tree]] = {  # lists whose order means nothing, see docs/differences.md
     "getchaintips": tips_in_order,
-    "getnodeaddresses": lambda rows: sorted(rows, key=repr),
+    "getnodeaddresses": _in_order,
+    "listreceivedbyaddress": _txids_in_order,
+    "listsinceblock": _lists_in_order,
+    "listunspent": _in_order,
 }
 _HELP = re.compile(r"^([a-z]+)[ \n]", re.ASCII)
 _PLACES = (
@@ -353,7 +372,7 @@ def kinds(
             found.append(("body", repr(ours.body[:300]), repr(theirs.body[:300])))
         return found
     if method in IN_ORDER and all(
-        isinstance(part, dict) and isinstance(part.get("result"), list) for part in (one, other)
+        isinstance(part, dict) and isinstance(part.get("result"), list | dict) for part in (one, other)
     ):
         one["result"], other["result"] = IN_ORDER[method](one["result"]), IN_ORDER[method](other["result"])
     if _is_help(method, one) and _is_help(method, other):
@@ -370,7 +389,7 @@ def kinds(
             continue
         if not _excused(method, path, mine, its, later=later):
             found.append((_name(path, mine, its), without_places(str(mine)), without_places(str(its))))
-    if len(found) == before and one == other and method != "getchaintips" and ours.body != theirs.body:
+    if len(found) == before and one == other and method not in IN_ORDER and ours.body != theirs.body:
         found.append(("text", repr(ours.body[:300]), repr(theirs.body[:300])))
     return _joined(found)
 
