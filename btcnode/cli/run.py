@@ -116,7 +116,7 @@ async def _run(
     say: Callable[[str], None],
 ) -> Node:
     """The life of a node, its signals and its display; the node that has ended. Raises what made it fail."""
-    node = Node(settings, announce=hooks.alert, show_warning=_warn)
+    node = Node(settings, announce=hooks.alert, show_warning=_warn, log_behind=setup.behind)
     loop = asyncio.get_running_loop()
     signals.follow(loop, node.launch.control.request_stop, setup.reopen)
     stacks.follow(loop)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from btcnode.errors import BtcnodeError, StorageError
 from btcnode.record import record
 from btcnode.rpc.methods import make_table
+from btcnode.rpc.reply import LogBehind
 from btcnode.services.alerts import Alerts
 from btcnode.services.clock import Clock
 from btcnode.services.control import Control
@@ -48,6 +49,7 @@ class Launch:
     table: MethodTable  # answers a few methods at once, all of them when the node is ready
     rng: SystemRandom  # nonces go out to peers: a generator that they could predict would betray the rest
     show_warning: Callable[[str], object]
+    log_behind: LogBehind
 
     @classmethod
     def of(
@@ -56,10 +58,11 @@ class Launch:
         *,
         announce: Callable[[str], None] = lambda text: None,
         show_warning: Callable[[str], None] = lambda text: None,
+        log_behind: LogBehind = lambda: None,
         check_results: bool = False,
     ) -> Launch:
         """``announce`` is called with the text of each alert that the user's command is told of, ``show_warning`` with
-        what the user should know of the start, beside the log.
+        what the user should know of the start, beside the log. ``log_behind``: see ``LogSetup.behind``.
 
         ``check_results``: every RPC result is held against its declaration (tests).
         """
@@ -75,6 +78,7 @@ class Launch:
             table=make_table(control, check_results=check_results, wallets=not settings.wallet.disablewallet),
             rng=SystemRandom(),
             show_warning=show_warning,
+            log_behind=log_behind,
         )
 
     def warn(self, text: str) -> None:

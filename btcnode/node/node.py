@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from btcnode.node.launch import Launch, StartStopped
 from btcnode.node.opening import OpenedNode, open_node
+from btcnode.rpc.reply import LogBehind
 
 if TYPE_CHECKING:
     from btcnode.node.assembling import AssembledNode
@@ -33,11 +34,13 @@ class Node:
         *,
         announce: Callable[[str], None] = lambda text: None,
         show_warning: Callable[[str], None] = lambda text: None,
+        log_behind: LogBehind = lambda: None,
     ) -> None:
         """Nothing is touched yet. ``announce`` is called with the text of each alert for the user's command,
-        ``show_warning`` with what the user should know of the start, beside the log.
+        ``show_warning`` with what the user should know of the start, beside the log. What ``log_behind`` returns is
+        awaited before RPC answers go out, so that the log has lines of what they did.
         """
-        self.launch = Launch.of(settings, announce=announce, show_warning=show_warning)
+        self.launch = Launch.of(settings, announce=announce, show_warning=show_warning, log_behind=log_behind)
         self.stage: Launch | OpenedNode | AssembledNode | RunningNode = self.launch
 
     @property

@@ -163,7 +163,7 @@ async def _open_rpc(
     closing = await stack.enter_async_context(AsyncExitStack())
     if not launch.settings.rpc.server:
         return None, closing
-    rpc = RpcServer(launch.settings, launch.table, limits)
+    rpc = RpcServer(launch.settings, launch.table, limits, log_behind=launch.log_behind)
     closes(closing, launch, rpc.stop)
     await rpc.start()
     return rpc, closing

@@ -6,12 +6,14 @@ the categories chosen with ``--debug`` only. Text from outside cannot break out 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -147,6 +149,25 @@ class LogStream(logging.Handler):
             self._distrust_until = self._clock() + DISTRUST_S
         self._waits -= self._clock() - now
 
+    def behind(self) -> Awaitable[None] | None:
+        """What to await until lines that were not waited for are written; None when there are none.
+
+        As with ``emit``: ``PATIENCE_S`` at most, and not for a stream that was slower once.
+        """
+        if self._written == self._given or self._clock() < self._distrust_until:
+            return None
+        return self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Wait, beside the loop, until what was logged so far is written."""
+        loop = asyncio.get_running_loop()
+        reached: asyncio.Future[bool] = loop.create_future()
+        late = loop.call_later(PATIENCE_S, _note, reached, False)
+        self._thread.give(partial(_note_from_thread, loop, reached))
+        if not await reached:
+            self._distrust_until = self._clock() + DISTRUST_S
+        late.cancel()
+
     def _write(self) -> None:
         """Write what waits; in the thread."""
         self._due = False
@@ -191,6 +212,22 @@ class LogStream(logging.Handler):
         super().close()
         self.flush()
         self._thread.close(0.0)
+
+
+async def _one_by_one(waits: list[Awaitable[None]]) -> None:
+    for wait in waits:
+        await wait
+
+
+def _note(reached: asyncio.Future[bool], in_time: bool) -> None:
+    if not reached.done():
+        reached.set_result(in_time)
+
+
+def _note_from_thread(loop: asyncio.AbstractEventLoop, reached: asyncio.Future[bool]) -> None:
+    """From the log's thread; a loop that is closed has nobody left who waits."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_note, reached, True)
 
 
 class LogFile(LogStream):
@@ -286,6 +323,7 @@ class LogSetup:
             places=settings.log.logsourcelocations,
             levels=settings.log.loglevelalways,
         )
+        self._streams = [handler for handler in self._handlers if isinstance(handler, LogStream)]
         for handler in self._handlers:
             handler.setFormatter(formatter)
             self._root.addHandler(handler)
@@ -299,6 +337,11 @@ class LogSetup:
         """Begin a new file after a rotation."""
         if self.file is not None:
             self.file.reopen()
+
+    def behind(self) -> Awaitable[None] | None:
+        """What to await until all that was logged so far is written, by streams that are not slow; None: it is."""
+        waits = [wait for stream in self._streams if (wait := stream.behind()) is not None]
+        return _one_by_one(waits) if waits else None
 
     def flush(self) -> None:
         """Wait until all lines are written, as long as streams take some."""

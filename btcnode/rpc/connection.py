@@ -89,6 +89,9 @@ class Host(Protocol):
     def says_goodbye(self) -> bool:
         """Whether answers end their connections, as the node stops."""
 
+    def log_behind(self) -> Awaitable[None] | None:
+        """What is to be awaited before answers go out, so that the log has lines of what was done; None: nothing."""
+
 
 _NOTHING = Plan()
 
@@ -292,7 +295,7 @@ class Connection(asyncio.Protocol):
         else:
             answer = self.host.answer(plan, head, body)
             if isinstance(answer, Reply):
-                self._send(head, answer)
+                self._send_logged(head, answer)
             else:
                 self._carry_out(head, answer, len(body))
 
@@ -361,12 +364,27 @@ class Connection(asyncio.Protocol):
                 if place is not None:
                     await place.begun()
                 reply = await answer.work
+                if (behind := self.host.log_behind()) is not None:
+                    await behind
                 if reply.rest is not None:
                     await self._stream(head, reply, reply.rest)
             if reply.rest is None:
                 self._send(head, reply)
         finally:
             _give_back(answer, place, ticket)
+
+    def _send_logged(self, head: Head, reply: Reply) -> None:
+        """Send an answer when the log has what was done: the client may look there."""
+        behind = self.host.log_behind()
+        if behind is None:
+            self._send(head, reply)
+        else:
+            work = self._send_after(behind, head, reply)
+            self.task = asyncio.get_running_loop().create_task(self._in_task(work))
+
+    async def _send_after(self, behind: Awaitable[None], head: Head, reply: Reply) -> None:
+        await behind
+        self._send(head, reply)
 
     async def _delayed(self, head: Head, plan: Plan) -> None:
         await asyncio.sleep(plan.delay)

@@ -18,7 +18,7 @@ from btcnode.net.listener import Listener
 from btcnode.net.turns import Turns
 from btcnode.rpc.connection import LEAST, SWEEP_S, Connection, Plan, Standing, overload
 from btcnode.rpc.http1 import FORBIDDEN, Head
-from btcnode.rpc.reply import Pending, Reply
+from btcnode.rpc.reply import LogBehind, Pending, Reply
 from btcnode.rpc.room import Room
 
 if TYPE_CHECKING:
@@ -120,9 +120,18 @@ class HttpServer:
     """Listens for one application; ``listen`` and ``stop`` are its life."""
 
     def __init__(
-        self, application: Application, limits: HttpLimits, *, timeout_s: float, allowed: Networks | None = None
+        self,
+        application: Application,
+        limits: HttpLimits,
+        *,
+        timeout_s: float,
+        allowed: Networks | None = None,
+        log_behind: LogBehind = lambda: None,
     ) -> None:
-        """``timeout_s``: of a client that does not go on. ``allowed``: whose hosts may connect, None for everybody."""
+        """``timeout_s``: of a client that does not go on. ``allowed``: whose hosts may connect, None for everybody.
+
+        What ``log_behind`` returns is awaited before an answer goes out.
+        """
         self.limits = limits
         self.room = limits.room
         self.places = limits.places
@@ -131,6 +140,7 @@ class HttpServer:
         self.check: Callable[[Connection, Head], Plan] = application.check
         self.answer: Callable[[Plan, Head, bytes], Reply | Pending] = application.answer
         self.says_goodbye: Callable[[], bool] = application.says_goodbye
+        self.log_behind = log_behind
         self._timeout_s = timeout_s
         self._allowed = allowed
         self._connections: dict[Connection, None] = {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from types import coroutine
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+LogBehind = Callable[[], Awaitable[None] | None]  # what is to be awaited until the log has all, None when it has
 
 RETRY_LATER = b"Retry-After: 1\r\n"
 

@@ -18,7 +18,7 @@ from btcnode.rpc.http1 import JSON_TYPE, METHOD_NOT_ALLOWED, NOT_FOUND, OK, UNAU
 from btcnode.rpc.http_server import HttpLimits, HttpServer
 from btcnode.rpc.jsonrpc import answer_request
 from btcnode.rpc.jsonvalue import encode
-from btcnode.rpc.reply import RETRY_LATER, Pending, Reply, resumed
+from btcnode.rpc.reply import RETRY_LATER, LogBehind, Pending, Reply, resumed
 from btcnode.rpc.room import first_step
 from btcnode.rpc.wallet_name import WALLET_NAME
 from btcnode.settings.groups.rpc import Account, Refused
@@ -44,8 +44,15 @@ SHOWN_METHODS = frozenset({"getblockchaininfo", "getmempoolinfo", "getnetworkinf
 class RpcServer:
     """Answers JSON-RPC on the configured addresses; ``start`` and ``stop`` are its life."""
 
-    def __init__(self, settings: Settings, table: MethodTable, limits: HttpLimits) -> None:
-        """Nothing is opened before ``start``."""
+    def __init__(
+        self,
+        settings: Settings,
+        table: MethodTable,
+        limits: HttpLimits,
+        *,
+        log_behind: LogBehind = lambda: None,
+    ) -> None:
+        """Nothing is opened before ``start``. What ``log_behind`` returns is awaited before answers go out."""
         self.settings = settings
         self.table = table
         self.auth = Authenticator()
@@ -56,6 +63,7 @@ class RpcServer:
             limits,
             timeout_s=float(settings.rpc.rpcservertimeout_s),
             allowed=[*_LOOPBACK, *settings.rpc.rpcallowip],
+            log_behind=log_behind,
         )
         self._cookie_password = ""
         self._token = Token(settings.rpc.dashboardtoken)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -136,6 +137,13 @@ class StandsStill(io.StringIO):
         return super().write(text)
 
 
+def behind(setup: LogSetup) -> Awaitable[None]:
+    """What is to be awaited: the log has not got all."""
+    waits = setup.behind()
+    assert waits is not None
+    return waits
+
+
 def stand_still(set_up: Any) -> tuple[LogSetup, StandsStill]:
     """Logging to a stream that takes nothing, which is known by now."""
     console = StandsStill()
@@ -183,6 +191,59 @@ def test_a_stream_that_stands_still_keeps_nobody_waiting_and_loses_nothing(set_u
     console.go_on.set()
     setup.flush()
     assert console.getvalue().splitlines() == lines
+
+
+def test_lines_that_were_not_waited_for_are_there_when_the_log_is_settled(
+    set_up: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("btcnode.observe.logging.PATIENCE_S", 60.0)
+    console = StandsStill()
+    setup = set_up(console, logtimestamps=False)
+
+    async def work() -> None:
+        assert setup.behind() is None  # nothing was logged
+        logging.getLogger("btcnode.net").info("of a block", extra={"unlimited": True})
+        settled = asyncio.ensure_future(behind(setup))
+        await asyncio.sleep(0.01)
+        assert not settled.done()
+        console.go_on.set()
+        await settled
+        assert console.getvalue() == "of a block\n"
+
+    asyncio.run(work())
+
+
+def test_a_stream_that_stands_still_is_not_waited_for_to_settle(set_up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.observe.logging.PATIENCE_S", 0.01)
+    console = StandsStill()
+    setup = set_up(console, logtimestamps=False)
+
+    async def work() -> None:
+        logging.getLogger("btcnode.net").info("of a block", extra={"unlimited": True})
+        await behind(setup)
+        assert setup.behind() is None
+
+    asyncio.run(work())
+    assert console.getvalue() == ""
+    console.go_on.set()
+
+
+def test_a_loop_that_ended_while_the_log_was_awaited_does_not_end_the_log(
+    set_up: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = StandsStill()
+    setup = set_up(console, logtimestamps=False)
+
+    async def work() -> None:
+        logging.getLogger("btcnode.net").info("one", extra={"unlimited": True})
+        await behind(setup)
+
+    monkeypatch.setattr("btcnode.observe.logging.PATIENCE_S", 0.01)
+    asyncio.run(work())
+    console.go_on.set()
+    logging.getLogger("btcnode.net").info("two", extra={"unlimited": True})
+    setup.flush()
+    assert console.getvalue() == "one\ntwo\n"
 
 
 def test_what_waits_for_a_stream_is_bounded(set_up: Any) -> None:

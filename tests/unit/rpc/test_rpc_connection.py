@@ -74,6 +74,9 @@ class Host:
     def says_goodbye(self) -> bool:
         return False
 
+    def log_behind(self) -> None:
+        pass
+
 
 def test_what_follows_waits_in_the_kernel() -> None:
     """A client that sends faster than it is answered makes the node hold one piece, not all that it has sent."""
@@ -132,6 +135,26 @@ def test_what_waits_for_nothing_is_answered_without_a_task() -> None:
         assert connection.task is None and connection.place is None
         assert wire.written.index(b"one") < wire.written.index(b"two")
         assert host.room.used == 0 and len(asyncio.all_tasks()) == 1
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_answers_go_out_when_the_log_has_what_was_done(at_once: bool) -> None:
+    """A client may look into the log as soon as it has its answer; nobody else waits for the log meanwhile."""
+
+    async def work() -> None:
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        host = Host() if at_once else OneHost(reply(b"1"))
+        host.log_behind = lambda: written  # type: ignore[method-assign, assignment]
+        connection, wire = connected(host)
+        connection.data_received(REQUEST)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert connection.task is not None and not wire.written
+        written.set_result(None)
+        await connection.task
+        assert b"200 OK" in wire.written
 
     asyncio.run(work())
 
