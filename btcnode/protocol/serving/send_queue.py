@@ -10,9 +10,10 @@ The base rate follows the bandwidth that was measured: 50 messages a second for 
 Classes 1 and 2 have a bucket of that rate each, for the peer and for all peers together. Under congestion (the line
 took less than there was, within the last five seconds) the classes get 1.5, 1.0 and 0.3 of it: class 0 has a bucket
 then too, for the peer alone, so that peers that do not read cannot keep others waiting. How fast whole blocks and spent
-coins go is measured by the socket itself. Announcements and gossip that waited half a second (1) or five (2) are
-dropped, answers never are. News is paced by who tells it and can be dropped, so it pays the peer's own bucket only:
-else peers that ask for much could keep the others from hearing of transactions.
+coins go is measured by the socket itself. Announcements and gossip that waited half a second (1) or five (2) for the
+line or for a bucket are dropped, what waited for us, as processors are busy, is not; answers never are. News is paced
+by who tells it and can be dropped, so it pays the peer's own bucket only: else peers that ask for much could keep the
+others from hearing of transactions.
 
 Links to this machine, and to peers that the user favours, have no buckets.
 """
@@ -260,10 +261,11 @@ class SendQueue:
         self._after_time(now)
         for held in self._held:
             while held:
-                if held[0].expires <= now:
-                    self._drop(held.popleft())
-                elif self._may_come(held[0]) and self._pay(held[0], now):
+                late = held[0].expires <= now
+                if not (late and self._rates.congested) and self._may_come(held[0]) and self._pay(held[0], now):
                     self._free(held.popleft())
+                elif late:
+                    self._drop(held.popleft())
                 else:
                     break
 
@@ -283,7 +285,7 @@ class SendQueue:
             if urgent and (full or not ready or urgent[0][0] < ready[0][0]):
                 return self._taken(urgent.popleft()[1])
             message = ready.popleft()[1]
-            if message.expires > now:
+            if message.expires > now or not self._rates.congested:
                 return self._taken(message)
             self._drop(message)
         return None

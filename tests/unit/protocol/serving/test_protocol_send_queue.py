@@ -106,6 +106,32 @@ def test_late_news_is_dropped_and_answers_are_not() -> None:
     assert not queue.size
 
 
+def test_news_that_waited_for_us_is_sent() -> None:
+    """A node that had no processor for a second tells late: the peer would not hear of it again."""
+    queue, shared = make()
+    add(queue, 0.0, "inv", "addr", droppable=True)
+    assert drain(queue, 9.0) == ["inv", "addr"]
+    add(queue, 10.0, *["tx"] * BURST)
+    assert len(drain(queue, 10.0)) == BURST
+    add(queue, 10.0, *["inv"] * 3, droppable=True)
+    assert drain(queue, 10.0) == []  # they wait for the bucket, which has tokens long before anybody looks
+    queue.release(11.0)
+    assert drain(queue, 11.0) == ["inv"] * 3
+    assert not any(shared.counts.dropped)
+
+
+def test_news_that_waited_for_its_bucket_too_long_is_dropped() -> None:
+    queue, shared = make()
+    add(queue, 0.0, *["inv"] * (BURST + 500), droppable=True)
+    assert len(drain(queue, 0.0)) == BURST
+    for at in range(1, 20):
+        queue.release(at / 10)
+    told = int(sq.RATE_MAX * sq.DEADLINES[1])
+    assert told <= len(drain(queue, 2.0)) <= told + sq.RATE_MAX / 10
+    assert shared.counts.dropped[1] > 300
+    assert not queue.size
+
+
 def test_gossip_may_wait_longer_than_announcements() -> None:
     queue, shared = make()
     add(queue, 0.0, "inv", "addr", full=True, droppable=True)
