@@ -16,7 +16,7 @@ from typing import Any
 
 from btcnode.errors import BtcnodeError, ConfigError, DecodeError
 from btcnode.files import MIB, parse_json, read_limited
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.record import record
@@ -115,7 +115,7 @@ class KernelEngine:
         if len(tx.inputs) != len(spent):
             raise ValueError(f"{len(tx.inputs)} inputs but {len(spent)} spent outputs")
         scripts = [self._script.ScriptPubkey(txout_script(txout)) for txout in spent]
-        values = [int.from_bytes(txout[:8], "little", signed=True) for txout in spent]
+        values = [txout_value(txout) for txout in spent]
         outputs = [self._transaction.TransactionOutput(*pair) for pair in zip(scripts, values, strict=True)]
         data = self._script.PrecomputedTransactionData(tx, outputs)
         return KernelTransaction(tx, scripts, values, data, self._script.ScriptVerificationFlags)

@@ -33,7 +33,7 @@ from btcnode.errors import CorruptionError, RuleViolation
 from btcnode.networks.parameters import BIP34_IMPLIES_BIP30_LIMIT, NetworkParams
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.block import ParsedBlock
-from btcnode.primitives.coin import coin_height, coin_prefix
+from btcnode.primitives.coin import VOUTS, coin_height, coin_prefix, vout_bytes
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import from_display, to_display
 from btcnode.primitives.tx import Tx
@@ -54,7 +54,6 @@ BIP30_OVERWRITTEN = frozenset(
 
 _unpack_coin = Struct("<IQ").unpack_from  # values read unsigned: a negative one is far above MAX_MONEY
 _unpack_value = Struct("<Q").unpack_from
-_VOUTS = [vout.to_bytes(4, "little") for vout in range(1024)]
 _SCRIPT_HASH_HEADS = frozenset((P2SH_HEAD, P2WSH_HEAD))
 _VERSIONS_WITHOUT_BIP68 = frozenset(version.to_bytes(4, "little") for version in range(MIN_BIP68_VERSION))
 
@@ -189,10 +188,6 @@ def script_violation(job: ScriptJob, failure: ScriptFailure) -> RuleViolation:
     )
 
 
-def _vout(index: int) -> bytes:
-    return _VOUTS[index] if index < len(_VOUTS) else index.to_bytes(4, "little")
-
-
 def _value_out(block: ParsedBlock, i: int) -> int:
     """Sum of the outputs of transaction ``i``."""
     raw = block.raw
@@ -204,7 +199,7 @@ def _check_bip30(block: ParsedBlock, coins: ConnectSource) -> None:
     """No output of the block may exist unspent."""
     first_out = block.first_out
     outpoints = [
-        txid + _vout(vout) for i, txid in enumerate(block.txids) for vout in range(first_out[i + 1] - first_out[i])
+        txid + vout_bytes(vout) for i, txid in enumerate(block.txids) for vout in range(first_out[i + 1] - first_out[i])
     ]
     if coins.any_unspent(outpoints):
         raise RuleViolation("bad-txns-BIP30", "tried to overwrite transaction")
@@ -323,7 +318,7 @@ class _Connector:
         for vout, end in enumerate(positions[1:]):
             # a size byte of fd and above, or an OP_RETURN where the script begins, wants a closer look
             if (raw[p + 9] != 0x6A and raw[p + 8] < 0xFD) or not is_unspendable_at(raw, p, end):
-                unspent[txid + (_VOUTS[vout] if vout < 1024 else _vout(vout))] = prefix + raw[p:end]
+                unspent[txid + (VOUTS[vout] if vout < 1024 else vout_bytes(vout))] = prefix + raw[p:end]
             p = end
 
     def _explain_missing(self, i: int, a: int, b: int) -> list[bytes]:

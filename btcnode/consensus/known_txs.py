@@ -49,7 +49,7 @@ from btcnode.errors import DecodeError, RuleViolation
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.assembled_block import AssembledBlock
-from btcnode.primitives.coin import coin_height, coin_prefix
+from btcnode.primitives.coin import VOUTS, coin_height, coin_prefix, txout_value, vout_bytes
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.header import HEADER_SIZE
@@ -58,8 +58,6 @@ from btcnode.primitives.tx import Tx
 from btcnode.script.flags import VERIFY_P2SH, VERIFY_WITNESS
 
 _SIGOP_FLAGS = VERIFY_P2SH | VERIFY_WITNESS
-_VOUTS = [vout.to_bytes(4, "little") for vout in range(256)]
-_unpack_value = Struct("<q").unpack_from
 _code = Struct("<I").unpack_from
 
 
@@ -211,7 +209,7 @@ def _created(block: AssembledBlock, height: int) -> dict[bytes, bytes]:
     prefixes = chain((coin_prefix(height, True),), repeat(coin_prefix(height, False)))
     for txid, tx, prefix in zip(block.txids, block.txs, prefixes, strict=False):
         txouts = tx.txouts
-        vouts = _VOUTS if len(txouts) <= len(_VOUTS) else [n.to_bytes(4, "little") for n in range(len(txouts))]
+        vouts = VOUTS if len(txouts) <= len(VOUTS) else map(vout_bytes, range(len(txouts)))
         for vout, txout in zip(vouts, txouts, strict=False):
             # an empty or long script, or an OP_RETURN where it begins, wants a closer look
             if (0 < txout[8] < 0xFD and txout[9] != 0x6A) or not is_unspendable_at(txout, 0, len(txout)):
@@ -254,7 +252,7 @@ def _fees_and_sigops(it: KnownBlock, undo: list[list[bytes]], height: int, flags
 
 
 def _value_out(tx: Tx) -> int:
-    return sum([_unpack_value(txout)[0] for txout in tx.txouts])
+    return sum(map(txout_value, tx.txouts))
 
 
 def _unlocked(txs: Sequence[Tx], undo: list[list[bytes]], height: int, ctx: ConnectContext) -> bool:

@@ -12,7 +12,7 @@ from btcnode.consensus.commitment import commitment_index
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
-from btcnode.primitives.coin import make_txout, txout_script
+from btcnode.primitives.coin import make_txout, txout_script, txout_value
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
@@ -85,7 +85,7 @@ def signet_transactions(block: ParsedBlock, challenge: bytes) -> SignetTxs | Non
         except DecodeError:
             return None
     txouts = list(coinbase.txouts)
-    txouts[position] = make_txout(int.from_bytes(txout[:8], "little", signed=True), script)
+    txouts[position] = make_txout(txout_value(txout), script)
     stripped = Tx(
         coinbase.version, coinbase.prevouts, coinbase.script_sigs, coinbase.sequences, txouts, [], coinbase.lock_time
     )

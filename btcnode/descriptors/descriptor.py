@@ -262,8 +262,8 @@ class ComboDescriptor(Descriptor):
         return result
 
 
-class MultisigDescriptor(Descriptor):
-    """``multi()`` and ``sortedmulti()``."""
+class ThresholdDescriptor(Descriptor):
+    """So many of some keys; ``name`` is that of the form that keeps the keys in their order."""
 
     def __init__(self, threshold: int, keys: Sequence[KeyExpression], *, sort: bool = False) -> None:
         super().__init__(keys)
@@ -271,13 +271,23 @@ class MultisigDescriptor(Descriptor):
         self._sort = sort
 
     def arguments(self) -> list[str]:
-        """The threshold."""
+        """How many of the keys have to sign."""
         return [str(self.threshold)]
 
     def body(self, key_text: KeyText = public_text) -> str:
         """See ``Descriptor``."""
-        return ("sorted" if self._sort else "") + "multi" + super().body(key_text)
+        return ("sorted" if self._sort else "") + super().body(key_text)
+
+    def ordered(self, pubkeys: list[bytes]) -> list[bytes]:
+        """The keys in the order in which the script has them."""
+        return sorted(pubkeys) if self._sort else pubkeys
+
+
+class MultisigDescriptor(ThresholdDescriptor):
+    """``multi()`` and ``sortedmulti()``."""
+
+    name = "multi"
 
     def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
         """See ``Descriptor``."""
-        return [multisig_script(self.threshold, sorted(pubkeys) if self._sort else pubkeys)]
+        return [multisig_script(self.threshold, self.ordered(pubkeys))]

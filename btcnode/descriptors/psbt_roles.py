@@ -15,7 +15,7 @@ from btcnode.descriptors.sigdata import SignatureData
 from btcnode.descriptors.sign_transaction import with_scripts
 from btcnode.descriptors.signing import produce_signature
 from btcnode.primitives.amounts import MAX_MONEY
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.record import struct
@@ -51,11 +51,6 @@ class Role(IntEnum):
     SIGNER = 2
     FINALIZER = 3
     EXTRACTOR = 4
-
-
-def txout_amount(txout: bytes) -> int:
-    """The value of a serialised txout; negative ones are possible in a PSBT."""
-    return int.from_bytes(txout[:8], "little", signed=True)
 
 
 def _is_taproot(script: bytes) -> bool:
@@ -264,7 +259,7 @@ def analyze(psbt: Psbt) -> Analysis:
     total = 0
     for index, txout in enumerate(spent):
         if txout is not None:
-            value = txout_amount(txout)
+            value = txout_value(txout)
             if not _in_range(value) or not _in_range(total + value):
                 return _invalid(f"Input {index} has invalid value")
             total += value
@@ -276,7 +271,7 @@ def analyze(psbt: Psbt) -> Analysis:
         return result
     paid = 0
     for txout in psbt.tx.txouts:
-        value = txout_amount(txout)
+        value = txout_value(txout)
         if not _in_range(value) or not _in_range(paid + value):
             return _invalid("Output amount invalid")
         paid += value

@@ -10,7 +10,7 @@ from btcnode.descriptors.sigdata import SignatureData
 from btcnode.descriptors.signing import produce_signature, verify_satisfaction
 from btcnode.descriptors.solutions import solve
 from btcnode.primitives.amounts import MAX_MONEY
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.hashes import hash160
 from btcnode.primitives.tx import Tx
 from btcnode.script.checker import InputChecker
@@ -130,7 +130,7 @@ def sign_transaction(
         if not single or index < len(tx.txouts):
             produce_signature(provider, signer, script, data)
         script_sigs[index], witnesses[index] = data.script_sig, data.script_witness
-        if int.from_bytes(txout[:8], "little") == MAX_MONEY and data.script_witness:
+        if txout_value(txout) == MAX_MONEY and data.script_witness:
             errors[index] = MISSING_AMOUNT
             continue
         error = None if data.complete else verify_satisfaction(data, script, signer)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from btcnode.descriptors.descriptor import Descriptor, KeyText, OutputType, p2sh_script, p2wsh_script, public_text
+from btcnode.descriptors.descriptor import (
+    Descriptor,
+    KeyText,
+    OutputType,
+    ThresholdDescriptor,
+    p2sh_script,
+    p2wsh_script,
+    public_text,
+)
 from btcnode.descriptors.keys import KeyExpression
 from btcnode.descriptors.miniscript import Node, number_script
 from btcnode.descriptors.miniscript_types import Fragment
@@ -106,26 +114,14 @@ class RawTrDescriptor(_TaprootOutput):
         return [b"\x51\x20" + key] if is_valid_xonly(key) else []
 
 
-class MultiADescriptor(Descriptor):
+class MultiADescriptor(ThresholdDescriptor):
     """``multi_a()`` and ``sortedmulti_a()``: multisig of a taproot leaf."""
 
-    def __init__(self, threshold: int, keys: Sequence[KeyExpression], *, sort: bool = False) -> None:
-        super().__init__(keys)
-        self.threshold = threshold
-        self._sort = sort
-
-    def arguments(self) -> list[str]:
-        """The threshold."""
-        return [str(self.threshold)]
-
-    def body(self, key_text: KeyText = public_text) -> str:
-        """See ``Descriptor``."""
-        return ("sorted" if self._sort else "") + "multi_a" + super().body(key_text)
+    name = "multi_a"
 
     def make_scripts(self, pubkeys: list[bytes], scripts: list[bytes], out: SigningProvider) -> list[bytes]:
         """See ``Descriptor``."""
-        keys = [key[1:] for key in pubkeys]
-        first, *others = sorted(keys) if self._sort else keys
+        first, *others = self.ordered([key[1:] for key in pubkeys])
         checks = b"".join(push_data(key) + bytes((OP_CHECKSIGADD,)) for key in others)
         head = push_data(first) + bytes((OP_CHECKSIG,)) + checks
         return [head + number_script(self.threshold) + bytes((OP_NUMEQUAL,))]

@@ -9,7 +9,7 @@ from btcnode.descriptors.sign_transaction import sign_transaction
 from btcnode.mining.assembler import Candidate
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.coin import make_txout, txout_script
+from btcnode.primitives.coin import make_txout, txout_script, txout_value
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import Tx
@@ -31,7 +31,7 @@ def with_solution(candidate: Candidate, solution: bytes) -> Candidate:
     coinbase = candidate.txs[0]
     txouts = list(coinbase.txouts)
     script = txout_script(txouts[position]) + push_data(SIGNET_HEADER + solution)
-    txouts[position] = make_txout(int.from_bytes(txouts[position][:8], "little"), script)
+    txouts[position] = make_txout(txout_value(txouts[position]), script)
     signed = Tx(
         coinbase.version,
         coinbase.prevouts,

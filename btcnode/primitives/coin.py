@@ -8,6 +8,14 @@ from __future__ import annotations
 
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 
+VOUTS = tuple(vout.to_bytes(4, "little") for vout in range(1024))
+"""The last four bytes of an outpoint, of most outputs that there are; beyond it see ``vout_bytes``."""
+
+
+def vout_bytes(vout: int) -> bytes:
+    """The four bytes that stand behind the txid in an outpoint."""
+    return VOUTS[vout] if vout < len(VOUTS) else vout.to_bytes(4, "little")
+
 
 def coin_prefix(height: int, is_coinbase: bool) -> bytes:
     """The 4 bytes that stand before the txout."""
@@ -32,6 +40,11 @@ def coin_value(coin: bytes) -> int:
 def coin_script(coin: bytes) -> bytes:
     """The script_pubkey."""
     return txout_script(coin[4:])
+
+
+def txout_value(txout: bytes) -> int:
+    """Value of a txout in satoshi; below zero is possible in what nobody has checked."""
+    return int.from_bytes(txout[:8], "little", signed=True)
 
 
 def txout_script(txout: bytes) -> bytes:

@@ -8,13 +8,12 @@ from typing import Annotated, Literal, NamedTuple, NotRequired, TypedDict
 from btcnode.descriptors.bip32 import KeyOrigin, path_text
 from btcnode.descriptors.miniscript_types import Fragment
 from btcnode.descriptors.psbt import GlobalXpub, Proprietary, Psbt, PsbtInput, PsbtOutput
-from btcnode.descriptors.psbt_roles import txout_amount
 from btcnode.descriptors.sigdata import AggregateLeaf, LeafOrigin
 from btcnode.descriptors.taproot import NO_KEY, control_order
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.addresses import base58check_encode
 from btcnode.primitives.amounts import MAX_MONEY
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.rpc.declare import TOLD_OTHERWISE, Coins, Elided, Hex, Named
 from btcnode.rpc.decode import SIGHASH_NAMES, ScriptSigJson, TxJson, UtxoScript, script_asm, script_json, tx_json
 from btcnode.rpc.jsonvalue import amount
@@ -384,7 +383,7 @@ def _input(item: PsbtInput, params: NetworkParams) -> PsbtInputJson:
     result: SpentFields = {}
     if item.witness_utxo is not None:
         result["witness_utxo"] = {
-            "amount": amount(txout_amount(item.witness_utxo)),
+            "amount": amount(txout_value(item.witness_utxo)),
             "scriptPubKey": script_json(txout_script(item.witness_utxo), params),
         }
     if item.non_witness_utxo is not None:
@@ -421,7 +420,7 @@ def _sum(txouts: Iterable[bytes | None]) -> int | None:
     """The amounts together; None when one is missing or out of range."""
     total = 0
     for txout in txouts:
-        value = -1 if txout is None else txout_amount(txout)
+        value = -1 if txout is None else txout_value(txout)
         if not 0 <= value <= MAX_MONEY or total + value > MAX_MONEY:
             return None
         total += value

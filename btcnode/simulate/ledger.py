@@ -12,6 +12,7 @@ from random import Random
 from btcnode.errors import RuleViolation
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.primitives.coin import txout_value
 from btcnode.primitives.hashes import BlockHash
 from btcnode.primitives.tx import Tx
 from btcnode.record import struct
@@ -116,7 +117,7 @@ class Ledger:
 
 
 def _value(tx: Tx) -> int:
-    return int.from_bytes(tx.txouts[0][:8], "little")
+    return txout_value(tx.txouts[0])
 
 
 class SharedChain(MemoryChain):

@@ -88,7 +88,6 @@ class Host(Adversary):
         super().__init__(world.internet, sim_address(FIRST_HOST + number), services=SERVICES)
         self._world = world
         self._addresses = addresses
-        self._targets: dict[NetAddress, None] = {}
         world.internet.place(self, world.internet.draw_line(FIRST_HOST + number))
 
     def keep_connected(self, target: NetAddress) -> None:

@@ -16,7 +16,7 @@ from btcnode.consensus.connect import is_unspendable_at
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
-from btcnode.primitives.coin import coin_prefix
+from btcnode.primitives.coin import VOUTS, coin_prefix, vout_bytes
 from btcnode.swiftsync.elias_fano import decode_indices
 from btcnode.swiftsync.sums import MODULUS, SALT_SIZE, outpoint_sum, output_sum
 
@@ -27,7 +27,7 @@ _JOB = Struct(f"<{SALT_SIZE}sII??II")
 _TIME = Struct("<II")
 _FOLD = Struct("<IIIIQQ16s16s32s")  # the fields of ``Fold`` in their order, without the records
 
-_VOUTS = b"".join([vout.to_bytes(4, "little") for vout in range(1024)])
+_VOUTS = b"".join(VOUTS)
 _unpack_value = Struct("<Q").unpack_from
 
 
@@ -174,7 +174,7 @@ class OutputNames:
 def _first_vouts(count: int) -> bytes:
     if 4 * count <= len(_VOUTS):
         return _VOUTS[: 4 * count]
-    return b"".join([vout.to_bytes(4, "little") for vout in range(count)])
+    return b"".join(map(vout_bytes, range(count)))
 
 
 def lost_value(block: ParsedBlock, lost: list[int]) -> int:

@@ -16,7 +16,7 @@ from btcnode.embed.node import Node
 from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.primitives.addresses import address_for_script, script_for_address
 from btcnode.primitives.amounts import AmountError, parse_amount
-from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_value, make_txout, txout_script
+from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_value, make_txout, txout_script, txout_value
 from btcnode.record import record
 from btcnode.rpc.methods.mining import DEFAULT_MAX_TRIES, generate_blocks
 from btcnode.rpc.typed import SyncNodeRpc
@@ -182,7 +182,7 @@ class RegtestNode:
             ]
             self._scanned = tip, sorted(coins, key=lambda coin: (-coin.value, coin.spendable_at, coin.outpoint))
         made = [
-            _Coin(entry.txid + n.to_bytes(4, "little"), int.from_bytes(txout[:8], "little"), 0)
+            _Coin(entry.txid + n.to_bytes(4, "little"), txout_value(txout), 0)
             for entry in pool
             for n, txout in enumerate(entry.tx.txouts)
             if txout_script(txout) == script

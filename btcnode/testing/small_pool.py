@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from btcnode.mempool.rejection import TxResult
 from btcnode.primitives.block import ParsedBlock
+from btcnode.primitives.coin import txout_value
 from btcnode.primitives.tx import Tx
 from btcnode.protocol.chain_view import PoolEntry
 from btcnode.protocol.effects import ProcessTransactions
@@ -144,7 +145,7 @@ class SmallPool:
         vout = int.from_bytes(outpoint[32:], "little")
         if tx is None or vout >= len(tx.txouts):
             return None
-        return int.from_bytes(tx.txouts[vout][:8], "little")
+        return txout_value(tx.txouts[vout])
 
     def _judge(self, tx: Tx, extra: dict[bytes, Tx]) -> tuple[TxResult | None, str, int]:
         """What is wrong with a transaction apart from its feerate, and its fee."""
@@ -161,7 +162,7 @@ class SmallPool:
             total += value
         if INVALID_SCRIPT in tx.script_sigs:
             return TxResult.CONSENSUS, "mandatory-script-verify-flag-failed", 0
-        return None, "", total - sum(int.from_bytes(txout[:8], "little") for txout in tx.txouts)
+        return None, "", total - sum(txout_value(txout) for txout in tx.txouts)
 
     def judge(self, effect: ProcessTransactions) -> TransactionsProcessed:
         """Carry the effect out."""

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 from btcnode.consensus.transactions import COINBASE_MATURITY
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
@@ -119,9 +119,7 @@ class Ledger:
     def credit(self, tx: Tx) -> int:
         """Satoshi that it pays to the wallet."""
         scripts = self._owner.scripts
-        return sum(
-            int.from_bytes(txout[:8], "little", signed=True) for txout in tx.txouts if txout_script(txout) in scripts
-        )
+        return sum(txout_value(txout) for txout in tx.txouts if txout_script(txout) in scripts)
 
     def depth(self, entry: WalletTx) -> int:
         """Confirmations; negative for one that a block contradicts, 0 for any other."""
@@ -258,7 +256,7 @@ class Ledger:
             script = txout_script(txout)
             if script in scripts:
                 outpoint = txid + vout.to_bytes(4, "little")
-                value = int.from_bytes(txout[:8], "little", signed=True)
+                value = txout_value(txout)
                 self.coins[outpoint] = OwnCoin(outpoint, entry, value, script)
 
     def find_all_coins(self) -> Steps[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from btcnode.primitives.coin import txout_value
 from btcnode.primitives.tx import Tx
 
 
@@ -110,4 +111,4 @@ class WalletTx:
     @property
     def value_out(self) -> int:
         """Satoshi of all outputs."""
-        return sum(int.from_bytes(txout[:8], "little", signed=True) for txout in self.tx.txouts)
+        return sum(txout_value(txout) for txout in self.tx.txouts)

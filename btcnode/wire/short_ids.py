@@ -16,12 +16,6 @@ def short_id_key(header: bytes, nonce: int) -> bytes:
     return sha256(header + nonce.to_bytes(8, "little")).digest()[:16]
 
 
-def short_id(key: bytes, wtxid: bytes) -> int:
-    """The short id of a wtxid as an integer of 48 bits."""
-    value: int = siphash(key, wtxid)
-    return value & SHORT_ID_MASK
-
-
 def matching(key: bytes, wtxids: Iterable[bytes], places: Mapping[int, int]) -> list[tuple[int, bytes]]:
     """Those of ``wtxids`` whose short id is in ``places``, in order, each behind its place; about 0.1 us each."""
     sip, mask, find = siphash, SHORT_ID_MASK, places.get

@@ -15,7 +15,8 @@ from btcnode.wire import messages as m
 from btcnode.wire.codec import Message
 from btcnode.wire.framing import FrameDecoder, encode_frame
 from btcnode.wire.registry import PAYLOAD_LIMITS, UnknownMessage, decode_message
-from btcnode.wire.short_ids import short_id, short_id_key
+from btcnode.wire.short_ids import short_id_key
+from tests.lib.short_ids import short_id
 
 UNKNOWN = {"alert", "reject"}  # no longer spoken by Core
 MAGIC = params_for("main").magic

@@ -22,7 +22,7 @@ from btcnode.mempool.rejection import (
     Rejection,
     TxResult,
 )
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.amounts import parse_amount, parse_feerate
@@ -95,7 +95,7 @@ def _check_burn(tx: Tx, limit: int) -> None:
     """Raises RpcError when an output that nobody can spend holds more than ``limit`` satoshi."""
     for txout in tx.txouts:
         script = txout_script(txout)
-        value = int.from_bytes(txout[:8], "little", signed=True)
+        value = txout_value(txout)
         if value > limit and (is_unspendable(script) or not has_valid_ops(script)):
             text = "Unspendable output exceeds maximum configured by user (maxburnamount)"
             raise RpcError(RpcCode.VERIFY_ERROR, text)

@@ -8,7 +8,7 @@ from btcnode.descriptors.provider import SigningProvider
 from btcnode.descriptors.sign_transaction import MISSING_AMOUNT, combine_signatures, sign_transaction
 from btcnode.errors import StorageError
 from btcnode.primitives.amounts import format_amount
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import Coins, Elided, Hex, Like, Named, Time, When, rpc
@@ -289,7 +289,7 @@ def signed_json(tx: Tx, provider: SigningProvider, txouts: dict[bytes, bytes], h
     for index, error in errors.items():
         if error == MISSING_AMOUNT:
             txout = txouts[tx.prevouts[index]]
-            value = format_amount(int.from_bytes(txout[:8], "little"))
+            value = format_amount(txout_value(txout))
             text = f"CTxOut(nValue={value}, scriptPubKey={txout_script(txout).hex()[:30]})"
             raise RpcError(RpcCode.TYPE_ERROR, f"Missing amount for {text}")
     result: SignedTx = {"hex": signed.raw.hex(), "complete": not errors}

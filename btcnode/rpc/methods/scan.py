@@ -8,7 +8,7 @@ from typing import Annotated, NotRequired, TypedDict
 
 from btcnode.descriptors.inference import infer_descriptor
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value, txout_script
+from btcnode.primitives.coin import coin_height, coin_is_coinbase, coin_script, coin_value, txout_script, txout_value
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.declare import Coins, Hex, Named, Oneline, When, rpc
@@ -190,7 +190,7 @@ class _Events:
                 self.events.append(
                     {
                         "type": "spend",
-                        "amount": amount(int.from_bytes(txout[:8], "little")),
+                        "amount": amount(txout_value(txout)),
                         **place,
                         "spend_txid": to_display(tx.txid),
                         "spend_vin": n,
@@ -217,7 +217,7 @@ class _Events:
                 self.events.append(
                     {
                         "type": "receive",
-                        "amount": amount(int.from_bytes(txout[:8], "little")),
+                        "amount": amount(txout_value(txout)),
                         **place,
                         "txid": to_display(tx.txid),
                         "vout": n,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.primitives.block import parse_block
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.merkle_proof import read_places
@@ -189,7 +189,7 @@ class _Lister:
         debit, depth = ledger.debit(entry.tx), ledger.depth(entry)
         sent, received = [], []
         for vout, txout in enumerate(entry.tx.txouts):
-            script, value = txout_script(txout), int.from_bytes(txout[:8], "little", signed=True)
+            script, value = txout_script(txout), txout_value(txout)
             mine = ledger.is_mine(script)
             if (debit and not self.change_too and wallet.is_change(script)) or (not debit and not mine):
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 from btcnode.descriptors import psbt_roles
 from btcnode.descriptors.psbt import Psbt
 from btcnode.descriptors.psbt_writer import encode_psbt
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.given import Whole
@@ -143,7 +143,7 @@ async def simulate(node: NodeParts, wallet: Wallet, texts: Sequence[str]) -> dic
                 change -= ledger.coins[prevout].value
             spent.add(prevout)
         for number, txout in enumerate(tx.txouts):
-            value = int.from_bytes(txout[:8], "little", signed=True) if ledger.is_mine(txout_script(txout)) else 0
+            value = txout_value(txout) if ledger.is_mine(txout_script(txout)) else 0
             made[tx.txid + number.to_bytes(4, "little")] = value
             change += value
     return {"balance_change": amount(change)}

@@ -17,7 +17,7 @@ from btcnode.errors import DecodeError
 from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
 from btcnode.mempool.truc import MAX_VSIZE, TRUC_VERSION
 from btcnode.primitives.addresses import script_for_address
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.hashes import hash160
 from btcnode.rpc.amounts import parse_amount
 from btcnode.rpc.errors import RpcCode, RpcError
@@ -184,10 +184,7 @@ def fee_payers(given: Any, names: Sequence[str]) -> set[int]:
 def recipients_of(txouts: Iterable[bytes], payers: Iterable[int]) -> list[Recipient]:
     """Whom outputs pay."""
     pays = set(payers)
-    return [
-        Recipient(txout_script(txout), int.from_bytes(txout[:8], "little", signed=True), place in pays)
-        for place, txout in enumerate(txouts)
-    ]
+    return [Recipient(txout_script(txout), txout_value(txout), place in pays) for place, txout in enumerate(txouts)]
 
 
 # ---- options of methods that fund

@@ -17,7 +17,7 @@ from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
 from btcnode.mempool.policy import OutputPolicy
 from btcnode.mempool.truc import CHILD_MAX_VSIZE, TRUC_VERSION
 from btcnode.primitives.addresses import address_for_script
-from btcnode.primitives.coin import make_txout, txout_script
+from btcnode.primitives.coin import make_txout, txout_script, txout_value
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
 from btcnode.rpc.errors import RpcCode, RpcError
@@ -386,7 +386,7 @@ def _shared_out(
         raise RpcError(RpcCode.INSUFFICIENT_FUNDS, f"Total value of UTXO pool too low to pay for transaction{hint}")
     if weight > (control.max_weight or MAX_STANDARD_TX_WEIGHT):
         raise RpcError(RpcCode.WALLET_ERROR, "Transaction too large.")
-    claimed = sum(int.from_bytes(txout[:8], "little") for txout in tx.txouts)
+    claimed = sum(txout_value(txout) for txout in tx.txouts)
     if claimed > total:
         raise RpcError(RpcCode.INSUFFICIENT_FUNDS, "Assigned more value to outputs than available funds.")
     if left < claimed:
@@ -406,7 +406,7 @@ def _divided(node: NodeParts, txouts: Sequence[bytes], rest: int, sharers: set[s
         if shares:
             txout = make_txout(part + (surplus if first else 0), script)
             first = False
-        if int.from_bytes(txout[:8], "little") < dust.dust_limit(txout):
+        if txout_value(txout) < dust.dust_limit(txout):
             if shares:
                 why = "Dynamically assigned remainder results in dust output."
                 raise RpcError(RpcCode.INSUFFICIENT_FUNDS, why)

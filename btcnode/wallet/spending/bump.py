@@ -10,7 +10,7 @@ from btcnode.mempool.bump_fees import BumpFees
 from btcnode.mempool.entry import WITNESS_SCALE_FACTOR
 from btcnode.mempool.feerate import fee_at, rate_of
 from btcnode.primitives.amounts import format_money
-from btcnode.primitives.coin import txout_script
+from btcnode.primitives.coin import txout_script, txout_value
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
@@ -128,7 +128,7 @@ def plan_replacement(
 
 
 def _value(txout: bytes) -> int:
-    return int.from_bytes(txout[:8], "little", signed=True)
+    return txout_value(txout)
 
 
 def _weight_of_input(tx: Tx, number: int) -> int:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from btcnode.descriptors.descriptor import OutputType
 from btcnode.mempool.entry import WITNESS_SCALE_FACTOR
 from btcnode.mempool.feerate import fee_at
+from btcnode.primitives.coin import txout_value
 from btcnode.wallet.spending.sizes import InputSize
 
 TOO_HEAVY = (
@@ -57,7 +58,7 @@ class PricedCoin:
     @property
     def value(self) -> int:
         """Satoshi."""
-        return int.from_bytes(self.txout[:8], "little")
+        return txout_value(self.txout)
 
     @property
     def effective_value(self) -> int:

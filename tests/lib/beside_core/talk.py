@@ -20,11 +20,12 @@ from btcnode.wire.codec import Message
 from btcnode.wire.constants import NODE_NETWORK, NODE_WITNESS
 from btcnode.wire.framing import FrameError
 from btcnode.wire.registry import BY_COMMAND, UnknownMessage
-from btcnode.wire.short_ids import short_id, short_id_key
+from btcnode.wire.short_ids import short_id_key
 from tests.lib.block_lab import SPACING, reheader, split_block
 from tests.lib.mempool_lab import FREE, coins_of, pay
 from tests.lib.peer import ScriptedPeer, v2_initiator
 from tests.lib.rpc_diff.nodes import Node
+from tests.lib.short_ids import short_id
 from tests.lib.tx_fuzz import KINDS, TxFuzzer
 
 from .pair import Difference, Pair

@@ -35,8 +35,9 @@ from btcnode.wire.messages import (
     TxMessage,
 )
 from btcnode.wire.messages.compact import PrefilledTx
-from btcnode.wire.short_ids import matching, packed_short_ids, short_id
+from btcnode.wire.short_ids import matching, packed_short_ids
 from tests.lib.protocol_bench import Bench
+from tests.lib.short_ids import short_id
 
 TXS = [spend([coin(n)], COIN_VALUE, 2000, witness=b"w%d" % n) for n in range(8)]
 
@@ -150,17 +151,15 @@ def test_what_the_pool_had_is_told_by_place(lab: Lab) -> None:
 
 def test_two_transactions_with_the_same_short_id_leave_the_gap(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     from btcnode.protocol.blocks import partial_block
-    from btcnode.wire import short_ids
 
     other = spend([coin(99)], COIN_VALUE, 2000, witness=b"x")
     lab.know(*TXS, other)
-    real = short_ids.short_id
 
     def renamed(wtxid: bytes) -> bytes:
         return TXS[3].wtxid if wtxid == other.wtxid else wtxid
 
     def matching_renamed(key: bytes, wtxids: list[bytes], places: dict[int, int]) -> list[tuple[int, bytes]]:
-        return [(places[named], w) for w in wtxids if (named := real(key, renamed(w))) in places]
+        return [(places[named], w) for w in wtxids if (named := short_id(key, renamed(w))) in places]
 
     monkeypatch.setattr(partial_block, "matching", matching_renamed)
     partial = PartialBlock(lab.compact)
