@@ -89,27 +89,26 @@ class Request:
         """Read a request object; raises RpcError, with ``id`` and ``v2`` as far as they were read."""
         if not isinstance(value, dict):
             raise RpcError(RpcCode.INVALID_REQUEST, "Invalid Request object")
-        self.id = value.get("id", NO_ID)
-        self.v2 = False
-        version = value.get("jsonrpc")
-        if version is not None:
+        get = value.get
+        self.id = get("id", NO_ID)
+        version = get("jsonrpc")
+        self.v2 = version == "2.0"
+        if not self.v2 and version is not None:
             if type(version) is not str:
                 raise RpcError(RpcCode.INVALID_REQUEST, "jsonrpc field must be a string")
-            if version not in ("1.0", "2.0"):
+            if version != "1.0":
                 raise RpcError(RpcCode.INVALID_REQUEST, "JSON-RPC version not supported")
-            self.v2 = version == "2.0"
-        method = value.get("method")
-        if method is None:
-            raise RpcError(RpcCode.INVALID_REQUEST, "Missing method")
+        method = get("method")
         if type(method) is not str:
-            raise RpcError(RpcCode.INVALID_REQUEST, "Method must be a string")
+            why = "Missing method" if method is None else "Method must be a string"
+            raise RpcError(RpcCode.INVALID_REQUEST, why)
         self.method = method
-        params = value.get("params")
-        if params is None:
-            params = []
-        elif type(params) is not list and not isinstance(params, dict):
-            raise RpcError(RpcCode.INVALID_REQUEST, "Params must be an array or object")
-        self.params = params
+        self.params = params = get("params")
+        if type(params) is not list:
+            if params is None:
+                self.params = []
+            elif not isinstance(params, dict):
+                raise RpcError(RpcCode.INVALID_REQUEST, "Params must be an array or object")
         if log.isEnabledFor(logging.DEBUG):
             shown = "" if self.id is NO_ID else _safe(value_text(self.id))
             log.debug("ThreadRPCServer method=%s user=%s id=%s", _safe(method), self.user, shown)  # Core's line
@@ -209,7 +208,7 @@ async def _answer_large(table: MethodTable, body: bytes, caller: Caller) -> Repl
 
 def _decode_large(body: bytes) -> Any:
     """Raises ValueError, also for more arrays or objects than there may be."""
-    if _count(body, b"[") > MAX_ARRAYS or _count(body, b"{") > MAX_OBJECTS:
+    if len(body) > MAX_ARRAYS and (_count(body, b"[") > MAX_ARRAYS or _count(body, b"{") > MAX_OBJECTS):
         raise ValueError("too many arrays or objects")
     return decode_large(body)
 
@@ -348,9 +347,10 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
             turn = monotonic()
         try:
             request.parse(value)
-            if not table.knows(request.method):
+            method = table.at_hand(request.method)
+            if method is None:
                 await table.load_for(request.method)
-            method = table.find(request.method)
+                method = table.find(request.method)
             if method.is_async or (method.pure and large):
                 result = await table.call_async(method, request.params, large=large)
                 roomy = has_room()
@@ -361,7 +361,7 @@ async def _replies(table: MethodTable, values: list[Any], user: str, *, large: b
             if not request.is_notification:
                 replies.append(request.error(error, encode))
             continue
-        if request.is_notification:
+        if request.v2 and request.id is NO_ID:
             continue
         replies.append(await _large_in_batch(request, result) if roomy else _in_batch(request, result, encode))
         if len(replies) >= BATCH_REPLIES or roomy:
@@ -378,12 +378,15 @@ async def _large_in_batch(request: Request, result: Any) -> bytes:
 
 def _in_batch(request: Request, result: Any, write: Writer) -> bytes:
     """The reply that carries a result among others."""
+    name = request.id
+    if type(result) is int and type(name) is int and request.v2:
+        return b'{"jsonrpc":"2.0","result":%d,"id":%d}' % (result, name)
     try:
         text = write(result)
     except (TypeError, ValueError) as error:
         return request.error(_no_json(request, error), encode)
-    if request.v2 and type(request.id) is int:  # as nearly all are
-        return b'{"jsonrpc":"2.0","result":%b,"id":%d}' % (text, request.id)
+    if request.v2 and type(name) is int:  # as nearly all are
+        return b'{"jsonrpc":"2.0","result":%b,"id":%d}' % (text, name)
     start, end = request.around_result(encode)
     return b"%b%b%b" % (start, text, end)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -257,18 +257,39 @@ _request_decoder = json.JSONDecoder(
     parse_float=Number, parse_int=_whole, parse_constant=_refuse, object_pairs_hook=_pairs
 )
 _decode_prefix = _request_decoder.raw_decode
-_scan: Callable[[str, int], tuple[Any, int]] = _request_decoder.scan_once  # type: ignore[attr-defined]
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder(
+    parse_float=Number, parse_int=_whole, parse_constant=_refuse
+).scan_once  # type: ignore[attr-defined]
+_BEGINNING = 512  # characters of a text that are looked at before it is read
 
 
 def _decode(text: str) -> Any:
-    """The value of a text; raises ValueError."""
-    try:
-        value, end = _scan(text, 0)
-        if end == len(text):
-            return value
-    except StopIteration:
-        pass
-    return _request_decoder.decode(text)  # there is white space around it, or it is none
+    """The value of a text; raises ValueError.
+
+    Objects are first read without a look at keys that came twice, which takes half of the time.
+    """
+    begin = text[:_BEGINNING]
+    if not (":{" in begin or ": {" in begin):
+        try:
+            value, end = _scan(text, 0)
+            if end == len(text) and _names_no_key_twice(text, value):
+                return value
+        except StopIteration:
+            pass
+    return _request_decoder.decode(text)  # there is white space around it, or it is none, or it takes a closer look
+
+
+def _names_no_key_twice(text: str, value: Any) -> bool:
+    """Whether that can be told: a text has as many colons as there are members in an object, or in an array's items.
+
+    A key that came twice has brought a colon and no member, and so has whatever lies farther inside.
+    """
+    colons = text.count(":")
+    if not colons:
+        return True
+    if type(value) is dict:
+        return colons == len(value)
+    return type(value) is list and set(map(type, value)) == {dict} and colons == sum(map(len, value))
 
 
 def _as_decimal(text: str) -> Decimal:
@@ -293,24 +314,32 @@ def _guarded(parse: Callable[[str], Any], data: bytes | str, depth: int = MAX_DE
         value = parse(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if text.count("[") + text.count("{") > depth:
-        _check_depth(value, depth)
-    if "\\u" in text and re.search(_SURROGATE, text):
+    if len(text) > depth:
+        brackets = text.count("[") + text.count("{")
+        if brackets > depth:
+            _check_depth(value, depth, brackets)
+    if "\\" in text and "\\u" in text and re.search(_SURROGATE, text):
         _write_text(value).encode("utf-8")  # raises for half of a pair
     return value
 
 
-def _check_depth(value: Any, depth: int) -> None:
-    """Raise ValueError when more than ``depth`` arrays and objects lie inside one another."""
+def _parts(item: Any) -> Iterable[Any]:
+    """The items of an array, the values of an object, also of those members that do not count."""
+    if type(item) is list:
+        return item
+    return item.values() if type(item) is dict else [part for _, part in item.items()]
+
+
+def _check_depth(value: Any, depth: int, most: int) -> None:
+    """Raise ValueError when more than ``depth`` arrays and objects, of at most ``most``, lie inside one another."""
     level = [value] if isinstance(value, _NESTED) else []
-    for _ in range(depth):
-        inner: list[Any] = []
-        for item in level:
-            parts = item if isinstance(item, list) else [part for _, part in item.items()]
-            inner += [part for part in parts if isinstance(part, _NESTED)]
-        if not inner:
+    for above in range(1, depth + 1):
+        most -= len(level)
+        if not level or above + most <= depth:  # all others in one another would not be too deep
             return
-        level = inner
+        level = [part for part in chain.from_iterable(map(_parts, level)) if isinstance(part, _NESTED)]
+    if not level:
+        return
     raise ValueError("nested too deeply")
 
 

@@ -108,6 +108,9 @@ class _Reader:
     def read(self) -> Any:
         """The value; raises ValueError."""
         at = self._skip(0)
+        char = self._text[at : at + 1]
+        if char in ("[", "{") and len(self._text) > WINDOW:  # all of it belongs to this, or it is none
+            at = self._enter(at, char)
         while at >= 0:
             at = self._read_value(at)
         return self._value

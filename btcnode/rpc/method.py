@@ -83,6 +83,11 @@ class Method:
         return max((n for n, arg in enumerate(self.args, 1) if not arg.optional), default=0)
 
     @cached_property
+    def takes_nothing(self) -> bool:
+        """Whether there are no arguments."""
+        return not self.args
+
+    @cached_property
     def _exact(self) -> tuple[tuple[type | None, int, int], ...]:
         """By argument, what needs no look at its declaration: a type (``object``: any), the range of whole numbers."""
         found: list[tuple[type | None, int, int]] = []
@@ -105,7 +110,7 @@ class Method:
         count = len(params)
         if not self.required <= count <= len(self.args):
             raise RpcError(RpcCode.MISC_ERROR, self.help())
-        if self.verbatim or not (count or self.args):
+        if self.verbatim or self.takes_nothing:
             return params
         for value, (kind, low, high) in zip(params, self._exact, strict=False):
             found = type(value)

@@ -139,10 +139,14 @@ class MethodTable:
     def _given_to(self, method: Method) -> NodeParts | Control:
         return self.control if method.takes_control else self.parts
 
+    def at_hand(self, name: str) -> Method | None:
+        """The method, when it is loaded and the node is ready to answer whatever there is."""
+        return self._loaded.get(name) if self.control.status is None else None
+
     def find(self, name: str) -> Method:
         """The method, when the node is ready to answer it; raises RpcError."""
-        method, status = self._loaded.get(name), self.control.status
-        if method is not None and status is None:
+        method, status = self.at_hand(name), self.control.status
+        if method is not None:
             return method
         method = self._known(name)
         if status is not None and not (method is not None and method.in_warmup):
@@ -153,18 +157,27 @@ class MethodTable:
 
     def call(self, method: Method, params: Any) -> Any:
         """Call a method that answers at once; raises RpcError and nothing else."""
-        number, good = self._begin(method), False
+        name, begun, good = method.name, monotonic(), False
+        self._calls = number = self._calls + 1
+        self.active[number] = name, begun
         try:
-            given = params if type(params) is list else positional(method, params)
             parts = self._parts if self._parts is not None and not method.takes_control else self._given_to(method)
-            result = method.handler(parts, *method.bind(given))
+            if not params and method.takes_nothing:
+                result = method.handler(parts)
+            else:
+                given = params if type(params) is list else positional(method, params)
+                result = method.handler(parts, *method.bind(given))
             good = True
         except RpcError:
             raise
         except Exception as error:
             raise _translated(method, error) from error
         finally:
-            self._end(number, good=good)
+            del self.active[number]
+            tally = self.tallies.get(name) or self._tally(name)
+            if not good:
+                tally.failed += 1
+            tally.seconds.add(monotonic() - begun)
         return self._checked(method, result) if self._check_results else result
 
     async def call_async(self, method: Method, params: Any, *, large: bool = False) -> Any:
@@ -222,13 +235,15 @@ class MethodTable:
 
     def _end(self, number: int, *, good: bool) -> None:
         name, begun = self.active.pop(number)
-        try:
-            tally = self.tallies[name]
-        except KeyError:
-            tally = self.tallies[name] = CallTally()
+        tally = self.tallies.get(name) or self._tally(name)
         if not good:
             tally.failed += 1
         tally.seconds.add(monotonic() - begun)
+
+    def _tally(self, name: str) -> CallTally:
+        """That of a method which nobody has called before."""
+        tally = self.tallies[name] = CallTally()
+        return tally
 
     def _checked(self, method: Method, result: Any) -> Any:
         if self._check_results:

@@ -160,6 +160,55 @@ def test_deepest(depth: int) -> None:
         assert "".join(pretty(decode_kept(text)).split()) == text
 
 
+KEYS = st.sampled_from(["a", "b", "a:", '"a":', "{"])
+SPACE = st.sampled_from(["", " ", "\n "])
+
+
+@st.composite
+def texts(draw: st.DrawFn, levels: int = 3) -> str:
+    """JSON in which objects name keys twice, with white space anywhere."""
+    kinds = ["plain", "array", "object", "object"] if levels else ["plain"]
+    kind = draw(st.sampled_from(kinds))
+    if kind == "plain":
+        return draw(st.sampled_from(["1", "-0", "2.50", '"a:"', '"}{"', "[]", "{}", "null", str(10**20)]))
+    inner = draw(st.lists(texts(levels - 1), max_size=4))
+    gap = draw(SPACE)
+    if kind == "array":
+        return f"[{gap}{f'{gap},'.join(inner)}]"
+    return f"{{{','.join([f'{json.dumps(draw(KEYS))}{gap}:{draw(SPACE)}{value}' for value in inner])}}}"
+
+
+def all_of(value: Any) -> Any:
+    """A value with the members that do not count."""
+    if isinstance(value, dict):
+        return type(value).__name__, [(key, all_of(inner)) for key, inner in value.items()]
+    return list(map(all_of, value)) if isinstance(value, list) else value
+
+
+@given(texts())
+def test_keys_that_come_twice_are_noticed_wherever_they_are(text: str) -> None:
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        return DuplicateKeysDict(found) if len(dict(found)) < len(found) else dict(found)
+
+    def whole(digits: str) -> Any:
+        return Number(digits) if digits == "-0" or len(digits) > 20 else int(digits)
+
+    expected = json.loads(text, object_pairs_hook=pairs, parse_int=whole, parse_float=Number)
+    assert all_of(decode(text)) == all_of(expected)
+
+
+@pytest.mark.parametrize("beside", ["[]", "{}", '{"a":1}', '"["', "[[[]]]"])
+def test_depth_is_that_of_the_deepest_among_many(beside: str) -> None:
+    for many in (1, 600):
+        for depth in (510, 511, 512):
+            text = f"[{','.join([beside] * many)},{'[' * depth}{']' * depth}]"
+            if depth < 512:
+                decode(text)
+            else:
+                with pytest.raises(ValueError, match="nested too deeply"):
+                    decode(text)
+
+
 @pytest.mark.parametrize("depth", [513, 514, 900, 100_000])
 def test_too_deep(depth: int) -> None:
     for parse in (decode, decode_decimal, decode_kept):
