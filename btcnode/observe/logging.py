@@ -34,6 +34,7 @@ PATIENCE_S = 0.1  # that who logs a line waits for it to be written, ...
 DISTRUST_S = 60.0  # ... and that nobody waits when it was not
 WAIT_SHARE = 0.1  # of the time, that who logs waits for lines ...
 WAITS_S = 0.02  # ... and as much at once
+ANSWER_PATIENCE_S = 1.0  # that an answer waits, which holds up nobody else, for lines to be written
 END_PATIENCE_S = 2.0  # that the end waits for a stream that takes nothing
 
 _CONTROL = {c: f"\\x{c:02x}" for c in (*range(0x20), 0x7F) if c != 0x0A}
@@ -120,7 +121,8 @@ class LogStream(logging.Handler):
         self._due = False  # the thread will look at the lines
         self._given = self._written = 0  # characters; the one is counted by who logs, the other by the thread
         self._lost = 0  # lines
-        self._distrust_until = 0.0
+        self._distrust_until = 0.0  # when who logs waits again ...
+        self._hopeless_until = 0.0  # ... and when answers do
         self._waits = WAITS_S  # seconds that may be waited for lines ...
         self._waits_at = clock()  # ... at this moment
 
@@ -152,9 +154,10 @@ class LogStream(logging.Handler):
     def behind(self) -> Awaitable[None] | None:
         """What to await until lines that were not waited for are written; None when there are none.
 
-        As with ``emit``: ``PATIENCE_S`` at most, and not for a stream that was slower once.
+        That takes ``ANSWER_PATIENCE_S`` at most: longer than ``emit`` waits, as it is long for a thread to have no
+        turn. A stream that was slower once is not waited for during ``DISTRUST_S``.
         """
-        if self._written == self._given or self._clock() < self._distrust_until:
+        if self._written == self._given or self._clock() < self._hopeless_until:
             return None
         return self._catch_up()
 
@@ -162,10 +165,10 @@ class LogStream(logging.Handler):
         """Wait, beside the loop, until what was logged so far is written."""
         loop = asyncio.get_running_loop()
         reached: asyncio.Future[bool] = loop.create_future()
-        late = loop.call_later(PATIENCE_S, _note, reached, False)
+        late = loop.call_later(ANSWER_PATIENCE_S, _note, reached, False)
         self._thread.give(partial(_note_from_thread, loop, reached))
         if not await reached:
-            self._distrust_until = self._clock() + DISTRUST_S
+            self._hopeless_until = self._clock() + DISTRUST_S
         late.cancel()
 
     def _write(self) -> None:
