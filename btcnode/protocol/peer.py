@@ -152,15 +152,16 @@ R = TypeVar("R", bound=BlockRequest)
 class ReadQueue(Generic[R]):
     """Requests of one kind. ``reading`` is the header index of the block of the first one, while it is read for.
 
-    ``missed`` counts those for what was not here.
+    ``missed`` counts those for what was not here, ``answered`` all that do not wait any more.
     """
 
-    __slots__ = ("missed", "reading", "waiting")
+    __slots__ = ("answered", "missed", "reading", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[R] = deque()
         self.reading = NONE
         self.missed = 0
+        self.answered = 0
 
 
 @struct
@@ -178,14 +179,27 @@ class ServeState:
     inventory: list[bytes] = field(default_factory=list)  # block hashes to be sent as inv
     filters: deque[GetCFilters | GetCFHeaders | GetCFCheckpt] = field(default_factory=deque)
     filters_sent: int = 0  # of the first of these
+    filters_answered: int = 0  # requests that do not wait any more
     reading_filters: bool = False  # a ReadFilters is open
     spent: ReadQueue[GetBlockSpent] = field(default_factory=lambda: ReadQueue())
     utreexo: ReadQueue[GetUtreexoProof | GetUtreexoRoot] = field(default_factory=lambda: ReadQueue())
     utxo_sets: ReadQueue[GetUtxoTree | GetUtxoSet] = field(default_factory=lambda: ReadQueue())
 
-    def has_answered(self, requests: int) -> bool:
-        """Whether the first ``requests`` of all that ever were in the queue are answered, and nothing else waits."""
-        return not self.parts and self.queue.taken - (self.reading != NONE) >= requests
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """How many requests were answered so far, by the queue that they waited in."""
+        others = self.spent.answered, self.utreexo.answered, self.utxo_sets.answered
+        return self.queue.taken - (self.reading != NONE), self.filters_answered, *others
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """How many requests came so far, answered or not, by the queue that they wait in."""
+        others = (queue.answered + len(queue.waiting) for queue in (self.spent, self.utreexo, self.utxo_sets))
+        return self.queue.added, self.filters_answered + len(self.filters), *others
+
+    def has_answered(self, asked: tuple[int, ...]) -> bool:
+        """Whether all is answered that had been asked by the time of ``asked``, and no part of a block waits."""
+        return not self.parts and all(done >= count for done, count in zip(self.answered, asked, strict=True))
 
 
 @struct
@@ -214,8 +228,8 @@ class PingState:
     queued: bool = False
     last: float | None = None
     minimum: float | None = None
-    owed: deque[tuple[int, int, int]] = field(default_factory=deque)
-    """Pings that wait: place of what was sent before, requests that were made before, nonce."""
+    owed: deque[tuple[int, tuple[int, ...], int]] = field(default_factory=deque)
+    """Pings that wait: place of what was sent before, requests that were made before (``asked``), nonce."""
 
 
 @struct

@@ -555,14 +555,18 @@ class Protocol:
         peer.send_full = event.full
         if not event.full:
             self._ctx.resume(peer, PAUSE_SENDING)
-            self._serving.serve(peer)
-            self._filters.serve(peer)
-            self._spent_serving.serve(peer)
-            self._utreexo_serving.serve(peer)
-            self._utxo_set_serving.serve(peer)
+            self._serve(peer)
             self._ctx.ask_for_turn(peer)
         elif not _awaits_much(peer):
             self._ctx.pause(peer, PAUSE_SENDING)
+
+    def _serve(self, peer: Peer) -> None:
+        """Go on with all that the peer waits for."""
+        self._serving.serve(peer)
+        self._filters.serve(peer)
+        self._spent_serving.serve(peer)
+        self._utreexo_serving.serve(peer)
+        self._utxo_set_serving.serve(peer)
 
     def _on_turn(self, event: PeerTurn) -> None:
         """A piece of what the peer's last message needs, and of what is to be done for it beside its messages."""
@@ -602,6 +606,7 @@ class Protocol:
         peer.last_received = self._ctx.mockable
         if self._ctx.states.fits(peer, PeerEvent.HEARD):
             self._ctx.states.apply(peer, PeerEvent.HEARD)
+            self._serve(peer)
             self._after_message(peer)  # what has waited for it to be told
         peer.excused = False
 

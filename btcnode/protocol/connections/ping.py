@@ -61,7 +61,7 @@ class Pings:
         if peer.common_version <= BIP31_VERSION:
             return
         self._floods.on_ping(peer)
-        requests = peer.serve.queue.added
+        requests = peer.serve.asked
         if not peer.unjudged and not self._has_work(peer.id) and peer.serve.has_answered(requests):
             self._ctx.send(peer, Pong(message.nonce))
         elif len(peer.ping.owed) < MAX_OWED_PONGS:

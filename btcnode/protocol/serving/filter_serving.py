@@ -98,6 +98,7 @@ class FilterServing:
                 self._ctx.send(peer, CFCheckpt(BASIC, request.stop_hash, headers))
         if done:
             serve.filters.popleft()
+            serve.filters_answered += 1
             serve.filters_sent = 0
             if len(serve.filters) <= MAX_WAITING // 2:
                 self._ctx.resume(peer, PAUSE_FILTERS)

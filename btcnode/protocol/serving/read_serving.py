@@ -113,8 +113,10 @@ class ReadServing(ABC, Generic[R]):
 
     def _done(self, peer: Peer, found: bytes | None) -> None:
         """Answer the first request; what does not fit into a message is as good as not here."""
-        ctx, waiting = self._ctx, self.queue(peer).waiting
+        ctx, queue = self._ctx, self.queue(peer)
+        waiting = queue.waiting
         request = waiting.popleft()
+        queue.answered += 1
         command, payload = ("", b"") if found is None else self.answer(request, found)
         if command and len(payload) <= MAX_PROTOCOL_MESSAGE_LENGTH:
             ctx.emit(SendRaw(peer.id, command, payload))

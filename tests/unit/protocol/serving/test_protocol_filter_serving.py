@@ -10,9 +10,10 @@ from btcnode.primitives.header import header_hash
 from btcnode.protocol import effects as fx
 from btcnode.protocol import events as ev
 from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
+from btcnode.protocol.connections.peer_states import PeerState
 from btcnode.protocol.serving.filter_serving import MAX_WAITING
 from btcnode.wire.constants import NODE_COMPACT_FILTERS
-from btcnode.wire.messages import CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters
+from btcnode.wire.messages import CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters, Ping, Pong
 from tests.lib.protocol_bench import Bench
 
 
@@ -93,3 +94,38 @@ def test_headers_of_filters_are_those_of_the_chain(bench: Bench, blocks: list[by
     (effect,) = bench.all(fx.ReadFilters)
     read(bench, effect)
     assert bench.sent(CFCheckpt) == [CFCheckpt(0, tip, ())]
+
+
+def test_a_pong_comes_after_the_filters_that_were_asked_for_before(bench: Bench, blocks: list[bytes]) -> None:
+    """Core's order, which light clients and its functional tests rely on; later requests do not keep it waiting."""
+    peer, tip = bench.peer(), header_hash(blocks[-1][:80])
+    bench.receive(peer, GetCFCheckpt(0, tip))
+    (first,) = bench.all(fx.ReadFilters)
+    bench.receive(peer, GetCFHeaders(0, 1, tip))
+    bench.receive(peer, Ping(7))
+    bench.receive(peer, GetCFHeaders(0, 2, tip))
+    assert not bench.sent(Pong)
+    read(bench, first)
+    assert not bench.sent(Pong)
+    (second,) = bench.all(fx.ReadFilters)
+    read(bench, second)
+    told = [effect.message for effect in bench.effects if isinstance(effect, fx.Send)]
+    assert [type(message) for message in told] == [CFHeaders, Pong]
+
+
+def test_a_peer_that_was_silent_meanwhile_gets_its_filters_when_it_is_heard_of(
+    bench: Bench, blocks: list[bytes]
+) -> None:
+    peer, tip = bench.peer(), header_hash(blocks[-1][:80])
+    bench.receive(peer, GetCFHeaders(0, 1, tip))
+    (effect,) = bench.all(fx.ReadFilters)
+    bench.wait(250, pongs=False)
+    assert bench.state(peer).state is PeerState.DEGRADED
+    read(bench, effect)
+    assert not bench.sent(CFHeaders)
+    bench.receive(peer, Ping(7))
+    (effect,) = bench.all(fx.ReadFilters)
+    assert not bench.sent(Pong)
+    read(bench, effect)
+    assert bench.sent(CFHeaders)
+    assert bench.sent(Pong) == [Pong(7)]

@@ -12,7 +12,7 @@ from btcnode.protocol.config import OWN_SERVICES, ProtocolConfig
 from btcnode.protocol.limits import MAX_SPENT_QUEUE
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.constants import MSG_BLOCK_SPENT, NODE_BLOCK_UNDO, NODE_NETWORK
-from btcnode.wire.messages import BlockSpent, GetBlockSpent, InvItem, NotFound
+from btcnode.wire.messages import BlockSpent, GetBlockSpent, InvItem, NotFound, Ping, Pong
 from tests.lib.protocol_bench import Bench
 
 COINS = b"\1" + bytes(11)
@@ -129,3 +129,13 @@ def test_old_blocks_count_against_the_upload_target(params: NetworkParams, old_b
     bench.receive(peer, GetBlockSpent(0, name(old_blocks[0])))
     assert not bench.all(fx.ReadSpent)
     assert bench.disconnected(peer)
+
+
+@pytest.mark.parametrize("coins", [COINS, None])
+def test_a_pong_comes_after_the_answer(bench: Bench, blocks: list[bytes], coins: bytes | None) -> None:
+    peer = bench.peer()
+    bench.receive(peer, GetBlockSpent(0, name(blocks[4]), 3))
+    bench.receive(peer, Ping(7))
+    assert not bench.sent(Pong)
+    bench.step(ev.SpentRead(peer, bench.chain.active.at(5), coins))
+    assert bench.sent(Pong) == [Pong(7)]

@@ -13,7 +13,16 @@ from btcnode.protocol.limits import MAX_UTREEXO_QUEUE
 from btcnode.testing.simulator import UNIX_START
 from btcnode.wire.codec import LimitExceeded
 from btcnode.wire.constants import MSG_UTREEXO_PROOF, NODE_NETWORK, NODE_UTREEXO_ARCHIVE
-from btcnode.wire.messages import GetUtreexoProof, GetUtreexoRoot, InvItem, NotFound, UtreexoProof, UtreexoRoot
+from btcnode.wire.messages import (
+    GetUtreexoProof,
+    GetUtreexoRoot,
+    InvItem,
+    NotFound,
+    Ping,
+    Pong,
+    UtreexoProof,
+    UtreexoRoot,
+)
 from btcnode.wire.messages.utreexo import ALL_HASHES, ALL_LEAVES, ALL_TARGETS
 from tests.lib.protocol_bench import Bench
 
@@ -145,3 +154,12 @@ def test_parts_of_a_request() -> None:
     ):
         with pytest.raises(LimitExceeded):
             GetUtreexoProof.decode(payload)
+
+
+def test_a_pong_comes_after_the_answer(bench: Bench, blocks: list[bytes]) -> None:
+    peer = bench.peer()
+    bench.receive(peer, GetUtreexoProof(name(blocks[4]), ALL_HASHES, b"\x01", b"\x02"))
+    bench.receive(peer, Ping(7))
+    assert not bench.sent(Pong)
+    bench.step(ev.UtreexoRead(peer, bench.chain.active.at(5), answer(blocks[4])))
+    assert bench.sent(Pong) == [Pong(7)]

@@ -12,7 +12,7 @@ from btcnode.protocol.config import ProtocolConfig
 from btcnode.protocol.limits import MAX_UTXO_SET_MISSES, MAX_UTXO_SET_QUEUE
 from btcnode.settings.permissions import Permission
 from btcnode.testing.simulator import UNIX_START
-from btcnode.wire.messages import Feature, GetUtxoSet, GetUtxoTree, UtxoSetChunk, UtxoTree, Verack, Version
+from btcnode.wire.messages import Feature, GetUtxoSet, GetUtxoTree, Ping, Pong, UtxoSetChunk, UtxoTree, Verack, Version
 from tests.lib.protocol_bench import Bench
 
 
@@ -105,3 +105,12 @@ def test_sets_count_as_old_blocks_in_the_days_upload(params: NetworkParams, bloc
     assert bench.all(fx.ReadUtxoSet)
     bench.receive(peer, GetUtxoSet(name, 0))
     assert bench.disconnected(peer) and not bench.all(fx.ReadUtxoSet)
+
+
+def test_a_pong_comes_after_the_answer(bench: Bench, blocks: list[bytes]) -> None:
+    peer, name, index = speaker(bench), header_hash(blocks[4][:80]), bench.chain.active.at(5)
+    bench.receive(peer, GetUtxoTree(name))
+    bench.receive(peer, Ping(7))
+    assert not bench.sent(Pong)
+    bench.step(ev.UtxoSetRead(peer, index, UtxoTree(name, 2, 5, bytes(32)).encode()))
+    assert bench.sent(Pong) == [Pong(7)]
