@@ -16,10 +16,10 @@ from btcnode.services.wallet_files import (
     check_backup,
     check_existing,
     check_new,
+    free_path,
     list_wallets,
     open_store,
     place_backup,
-    wallet_path,
     wallets_dir,
 )
 from btcnode.services.wallet_tasks import SideTasks
@@ -114,7 +114,7 @@ class WalletDisk:
 
         def work() -> Callable[[], None]:
             check_backup(backup)
-            return place_backup(wallet_path(directory, name), backup)
+            return place_backup(free_path(directory, name), backup)
 
         return await self.in_thread(work)
 

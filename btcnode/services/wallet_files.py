@@ -138,10 +138,17 @@ def check_backup(backup: Path) -> None:
         raise WalletError("Backup file does not exist", Trouble.INVALID_BACKUP)
 
 
+def free_path(directory: Path, name: str) -> Path:
+    """Where the restored wallet of this name is to lie; raises WalletError where a file is, or nothing can be."""
+    path = directory / name
+    with suppress(OSError, ValueError):  # told below
+        if path.exists() and not path.is_dir():
+            raise WalletError(f"Failed to restore wallet. Database file exists '{path}'.", Trouble.ALREADY_EXISTS)
+    return wallet_path(directory, name)
+
+
 def place_backup(path: Path, backup: Path) -> Callable[[], None]:
     """Copy a backup to where the wallet at a path has its file; returns what takes that back. Raises WalletError."""
-    if path.exists() and not path.is_dir():
-        raise WalletError(f"Failed to restore wallet. Database file exists '{path}'.", Trouble.ALREADY_EXISTS)
     file, unfinished, made = path / FILE_NAME, path / UNFINISHED, not path.exists()
     try:
         if file.exists():

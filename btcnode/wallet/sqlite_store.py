@@ -346,7 +346,7 @@ class WalletStore:
                 sync_directory(target.parent)
             finally:
                 unfinished.unlink(missing_ok=True)
-        except (OSError, RuntimeError, sqlite3.Error) as error:
+        except (OSError, ValueError, RuntimeError, sqlite3.Error) as error:  # ValueError: a NUL in a name
             raise StorageError(f"the wallet cannot be copied to {target}: {error}") from None
 
     def _copy_to(self, path: Path) -> None:

@@ -265,7 +265,7 @@ async def restorewallet(
     load_on_startup: LoadOnStartup = None,
 ) -> LoadedWallet:
     """Load a copy of a wallet under a name that is free."""
-    if wallet_name and not backup_file:
+    if wallet_name and (not backup_file or backup_file.endswith("/")):  # no file's name
         raise RpcError(RpcCode.INVALID_PARAMETER, "Backup file does not exist")
     with wallet_errors():
         return _loaded(

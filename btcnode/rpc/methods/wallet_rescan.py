@@ -77,7 +77,7 @@ async def rescanblockchain(
 async def _check_blocks(node: NodeParts, first: int, last: int) -> None:
     """Raise RpcError where a block is not here."""
     tree, active = node.chain.tree, node.chain.driver.chainstate.active
-    async for height in each_in_turn(range(max(first, 1), last + 1)):
+    async for height in each_in_turn(range(first, last + 1)):
         if height > active.height or tree.has_data(active.at(height)):
             continue
         if node.settings.storage.prunes:

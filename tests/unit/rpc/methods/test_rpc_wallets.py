@@ -183,6 +183,34 @@ def test_importing_watches_and_rescans(lab: Running) -> None:
     assert lab.call("abortrescan") is False
 
 
+def test_a_pruned_node_rescans_what_it_has(tmp_path: Path) -> None:
+    """The first block of all is gone with the file that it was in."""
+    lab = Running(regtest_config(tmp_path, fastprune=True, prune=1))
+    try:
+        lab.call("createwallet", "w")
+        lab.call("generatetoaddress", 620, ADDRESS)
+        pruned = lab.call("pruneblockchain", 620)
+        assert pruned > 0
+        why = "Can't rescan beyond pruned data. Use RPC call getblockchaininfo to determine your pruned height."
+        for heights in ((0, 0), (0,), (pruned, pruned), (pruned,)):
+            assert lab.call("rescanblockchain", *heights) == error(-1, why)
+        assert lab.call("rescanblockchain", pruned + 1) == {"start_height": pruned + 1, "stop_height": 620}
+    finally:
+        lab.close()
+
+
+def test_places_of_backups_that_are_none(lab: Running, tmp_path: Path) -> None:
+    lab.call("createwallet", "w")
+    copy, exists = str(tmp_path / "copy"), "Failed to restore wallet. Database file exists"
+    assert lab.call("backupwallet", copy) is None
+    assert lab.call("backupwallet", copy + "\0") == error(-4, "Error: Wallet backup failed!")
+    assert lab.call("restorewallet", "x", copy + "/") == error(-8, "Backup file does not exist")
+    assert lab.call("restorewallet", "w/wallet.dat", copy)["message"].startswith(f"{exists} '")
+    assert lab.call("restorewallet", copy, copy) == error(-36, f"{exists} '{copy}'.")
+    assert lab.call("restorewallet", "w", copy)["message"].startswith(f"{exists} in '")
+    assert lab.call("listwallets") == ["w"]
+
+
 def test_a_key_is_named_where_it_alone_makes_the_address(lab: Running) -> None:
     """Behind a taproot address with scripts it does not, though it may spend it."""
     lab.call("createwallet", "w", False, True)
