@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from tests.lib.rpc_diff.compare import LATER, Answer, differing, kinds, without_places
+from tests.lib.rpc_diff.compare import LATER, Answer, differing, form, kinds, without_places
 from tests.lib.rpc_diff.nodes import Node, ours, theirs
 from tests.lib.rpc_diff.setup import wait_for_mempool
-from tests.lib.rpc_diff.text import Number, Tree, parse, request, write
+from tests.lib.rpc_diff.text import Tree, parse, request, write
 from tests.lib.rpc_diff.walking import is_tie, known_blocks, statuses
 
 _PARTICULARS = re.compile(r"[0-9a-f]{16,}|[0-9]+(\\.[0-9]+)?")
@@ -130,7 +130,7 @@ class Pair:
         self.note(f"{path[1:]} {method} {write(list(params))}".lstrip())
         answers = self._ask(method, params, path)
         one, two = (parse(answer.body) for answer in answers)
-        for way, mine, its in differing(_form(one), _form(two)):
+        for way, mine, its in differing(form(one), form(two)):
             raise Difference(self.told(f"{self.history[-1]}: {way}: {mine} | {its}", one, two))
         self.outcomes[f"{method}: {_outcome(two['result'] or two['error'])}"] += 1
         return [one["result"], two["result"]]
@@ -169,19 +169,6 @@ class Pair:
         """Set both clocks."""
         self.now = now
         self.both("setmocktime", now)
-
-
-def _form(value: Tree, name: str = "") -> Tree:
-    """What a value is, without what it says: keys in their order, types, decimals, errors' words; lists are sorted."""
-    if isinstance(value, dict):
-        return {key: _form(item, key) for key, item in value.items()}
-    if isinstance(value, list):
-        return sorted((_form(item) for item in value), key=repr)
-    if isinstance(value, Number):
-        return f"number with {len(value.partition('.')[2])} decimals"
-    if isinstance(value, str):
-        return _PARTICULARS.sub("N", value) if name == "message" else "text"
-    return value
 
 
 def _both_scripts(answers: Sequence[Answer]) -> bool:

@@ -221,8 +221,10 @@ IN_ORDER: dict[str, Callable[[Tree], Tree]] = {  # lists whose order means nothi
     "listreceivedbyaddress": _txids_in_order,
     "listsinceblock": _lists_in_order,
     "listunspent": _in_order,
+    "listwalletdir": _lists_in_order,
 }
 _HELP = re.compile(r"^([a-z]+)[ \n]", re.ASCII)
+_PARTICULARS = re.compile(r"[0-9a-f]{16,}|[0-9]+(\.[0-9]+)?")
 _PLACES = (
     (re.compile(r"/[\w./-]*/(ours|core)/"), "/DIR/"),  # own directories
     (re.compile(r"\b(ours|core)\b"), "NODE"),
@@ -275,6 +277,19 @@ def _same_help(ours: Tree, theirs: Tree) -> bool:
 def _both_unknown(ours: Tree, theirs: Tree) -> bool:
     """Whether two errors name an unknown argument each: which of several, bitcoind's hash table says."""
     return all(isinstance(text, str) and text.startswith(_UNKNOWN) for text in (ours, theirs))
+
+
+def form(value: Tree, name: str = "") -> Tree:
+    """What a value is, without what it says: keys in their order, types, decimals, errors' words; lists are sorted."""
+    if isinstance(value, dict):
+        return {key: form(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted((form(item) for item in value), key=repr)
+    if isinstance(value, Number):
+        return f"number with {len(value.partition('.')[2])} decimals"
+    if isinstance(value, str):
+        return _PARTICULARS.sub("N", value) if name == "message" else "text"
+    return value
 
 
 def differing(ours: Tree, theirs: Tree, path: str = "") -> Iterator[tuple[str, Tree, Tree]]:
@@ -371,10 +386,11 @@ def kinds(
         if ours.body != theirs.body:
             found.append(("body", repr(ours.body[:300]), repr(theirs.body[:300])))
         return found
-    if method in IN_ORDER and all(
+    put_in_order = IN_ORDER.get(method.removeprefix("wallet "))
+    if put_in_order is not None and all(
         isinstance(part, dict) and isinstance(part.get("result"), list | dict) for part in (one, other)
     ):
-        one["result"], other["result"] = IN_ORDER[method](one["result"]), IN_ORDER[method](other["result"])
+        one["result"], other["result"] = put_in_order(one["result"]), put_in_order(other["result"])
     if _is_help(method, one) and _is_help(method, other):
         return found
     if found and isinstance(one, dict) and isinstance(other, dict):
@@ -389,7 +405,7 @@ def kinds(
             continue
         if not _excused(method, path, mine, its, later=later):
             found.append((_name(path, mine, its), without_places(str(mine)), without_places(str(its))))
-    if len(found) == before and one == other and method not in IN_ORDER and ours.body != theirs.body:
+    if len(found) == before and one == other and put_in_order is None and ours.body != theirs.body:
         found.append(("text", repr(ours.body[:300]), repr(theirs.body[:300])))
     return _joined(found)
 

@@ -7,17 +7,18 @@ and in which order is random, so of what changes a wallet only errors are compar
 from __future__ import annotations
 
 import http.client
+import re
 import time
 from collections.abc import Callable, Iterator
 from random import Random
 
 from btcnode.descriptors.checksum import with_checksum
 
-from .asking import Asker, Plan, Report
-from .compare import Answer
+from .asking import Asker, Example, Plan, Report
+from .compare import Answer, differing, form
 from .forms import VERSIONS, forms, named
 from .nodes import Node
-from .text import Raw, Tree, request, write
+from .text import Raw, Tree, parse, request, write
 from .values import JUNK
 
 MOCK_TIME = 1_700_000_000
@@ -60,7 +61,7 @@ READING: dict[str, Arguments] = {
     "getbalances": (),
     "listunspent": (
         ("minconf", (1, 0)), ("maxconf", (9999999, 2)), ("addresses", ([], ["@address"])), ("include_unsafe", YES_NO),
-        ("query_options", ({"minimumAmount": 1, "maximumAmount": "50", "maximumCount": 2, "minimumSumAmount": 3,
+        ("query_options", ({"minimumAmount": 1, "maximumAmount": "50", "maximumCount": 200, "minimumSumAmount": 3,
                             "include_immature_coinbase": True},)),
     ),
     "listlockunspent": (),
@@ -153,7 +154,6 @@ CHANGING: dict[str, Arguments] = {
     ),
     "migratewallet": (("wallet_name", ("w", "none")), ("passphrase", (None, "x"))),
 }  # fmt: skip
-UNORDERED = frozenset({"help", "listreceivedbyaddress", "listsinceblock", "listunspent", "listwalletdir"})
 SPENDING_REFUSED = (b'"code":-4,', b'"code":-6,')  # the coins of both are not the same any more
 ERROR = b'"error":{"code":'  # whatever the status: 200 in JSON-RPC 2.0
 NO_FILE = (b"Invalid -wallet path '", b"Backup file '")  # where bitcoind tells an exception, see docs/differences.md
@@ -206,9 +206,9 @@ class Calls:
         for place in range(0 if method in ONE_FORM else len(arguments)):
             params = self._values(arguments)
             tried = forms(params[place], self._rng)
-            for form in self._rng.sample(tried, min(count, len(tried))):
+            for turned in self._rng.sample(tried, min(count, len(tried))):
                 names = [name for name, _ in arguments]
-                yield named(names, [*params[:place], form, *params[place + 1 :]], self._rng)
+                yield named(names, [*params[:place], turned, *params[place + 1 :]], self._rng)
 
     def _members(self, whole: Tree) -> Iterator[Tree]:
         """An object, or the objects in an array, with one member less, one of junk, one that nobody knows."""
@@ -245,6 +245,8 @@ def run(make: Callable[[], list[Node]], report: Report, plan: Plan, rng: Random)
             for params in calls.of(method, arguments, plan.cases):
                 if time.monotonic() > deadline:
                     return
+                if _is_endless(method, params):
+                    continue
                 for wallet in ("w",) if rng.random() < 0.8 else ("w", "locked", "watch", "none"):
                     _ask(asker, wallet, method, params, rng)
     finally:
@@ -252,26 +254,42 @@ def run(make: Callable[[], list[Node]], report: Report, plan: Plan, rng: Random)
             node.stop()
 
 
+def _is_endless(method: str, params: Tree) -> bool:
+    """Whether both would derive keys until memory ends."""
+    values = list(params.values()) if isinstance(params, dict) else params
+    return method == "keypoolrefill" and any(re.search(r"\d{6}", write(value)) for value in values)
+
+
 def _ask(asker: Asker, wallet: str, method: str, params: Tree, rng: Random) -> None:
     """Ask for a wallet, its name with an escape in it or not, in some version of JSON-RPC."""
     body, escaped = request(method, params, rng.choice(VERSIONS)), f"%{ord(wallet[0]):02x}{wallet[1:]}"
     path = f"/wallet/{wallet if rng.random() < 0.8 else escaped}"
     answers = asker.ask(lambda node: node.send("POST", path, body))
+    shown = f"{wallet}: {method} {write(params)}"
     if _is_enough(method, [answer for answer in answers if isinstance(answer, Answer)]):
+        for way, one, two in _other_form(answers):
+            asker.report.add(f"wallet {method}", f"form of {way}", Example(shown, one, two))
         answers = answers[:1]
-    asker.compare(f"wallet {method}", f"{wallet}: {method} {write(params)}", answers)
+    asker.compare(f"wallet {method}", shown, answers)
+
+
+def _other_form(answers: list[Answer | str]) -> Iterator[tuple[str, str, str]]:
+    """Where two answers that worked are of different forms."""
+    trees = [parse(answer.body) for answer in answers if isinstance(answer, Answer) and ERROR not in answer.body]
+    if len(trees) == 2:
+        yield from differing(form(trees[0]), form(trees[1]))
 
 
 def _is_enough(method: str, answers: list[Answer]) -> bool:
     """Whether it is enough that nobody hung up: what else the answers say may differ."""
     worked = [answer.status == http.client.OK and ERROR not in answer.body for answer in answers]
     if all(worked):
-        return method in CHANGING or method in UNORDERED
+        return method in CHANGING or method == "help"
     if any(worked):
         refusal = answers[worked.index(False)].body
         return method in CHANGING and any(text in refusal for text in SPENDING_REFUSED)
-    if method in CHANGING and all(INSUFFICIENT in answer.body for answer in answers):
-        return True
+    if method in CHANGING and all(any(code in answer.body for code in SPENDING_REFUSED) for answer in answers):
+        return any(INSUFFICIENT in answer.body for answer in answers)
     told = b"filesystem error: " in answers[-1].body or b"\\u0000" in answers[0].body
     return len(answers) > 1 and told and any(text in answers[0].body for text in NO_FILE)
 
