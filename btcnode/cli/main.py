@@ -30,11 +30,6 @@ NEGATED, AFFIRMED = "no\0", "yes\0"  # for options that are no switches; no word
 STOP_TIMEOUT_S = 600.0
 STOP_POLL_S = 0.1
 STOP_OPTIONS = ("datadir", "signetchallenge", "rpcport", "rpcuser", "rpcpassword", "rpccookiefile")
-COMMON = (
-    "addnode", "connect", "datadir", "dbcache", "listen", "loadblock", "maxconnections", "maxmemory", "metrics-port",
-    "onlynet", "port", "proxy", "prune", "reindex", "rpcport", "txindex",
-)  # fmt: skip
-"""Options that help shows without being asked for all."""
 
 
 app = typer.Typer(
@@ -71,7 +66,7 @@ def _parameter(heading: str, option: Option) -> inspect.Parameter:
         rich_help_panel=heading,
         metavar=None if option.is_switch else option.value_name,
         show_default=False,
-        hidden=option.flag not in COMMON and option.flag not in STOP_OPTIONS,
+        hidden=not option.common and option.flag not in STOP_OPTIONS,
     )
     kind: Any = bool | None if option.is_switch else list[str] | None if option.kind.several else str | None
     return inspect.Parameter(

@@ -35,7 +35,7 @@ from btcnode.rpc.table import MethodTable
 from btcnode.rpc.typed import NodeRpc
 from btcnode.rpc.wallet_name import at_wallet
 from btcnode.services.parts import NodeParts
-from btcnode.settings.doors import from_keywords
+from btcnode.settings.doors import BY_KEYWORD, from_keywords
 
 A = TypeVar("A", bound=Event)
 B = TypeVar("B", bound=Event)
@@ -44,29 +44,7 @@ D = TypeVar("D", bound=Event)
 
 log = logging.getLogger("btcnode.node")
 
-# what the command does around a node: log files and levels are the program's own here, and so is what it runs
-OF_THE_COMMAND = frozenset(
-    [
-        "alertnotify",
-        "blocknotify",
-        "debug",
-        "debugexclude",
-        "debuglogfile",
-        "loglevel",
-        "loglevelalways",
-        "logratelimit",
-        "logsourcelocations",
-        "logthreadnames",
-        "logtimemicros",
-        "logtimestamps",
-        "pid",
-        "printtoconsole",
-        "progress",
-        "shrinkdebugfile",
-        "shutdownnotify",
-        "startupnotify",
-    ]
-)
+OF_PROCESS = frozenset(keyword for keyword, option in BY_KEYWORD.items() if option.of_process)
 
 
 class LocalRpc(NodeRpc):
@@ -109,9 +87,10 @@ class _Running:
 class Node:
     """A full node in this program; ``async with`` starts and stops it.
 
-    ``options`` are those of the command line with underscores (``btcnode start --help``); those of ``OF_THE_COMMAND``
-    have no effect, which the log tells. No bitcoin.conf is read. Without ``datadir`` it works
-    in a temporary directory, made at its start and removed at its end. On regtest it listens for nobody and picks a
+    ``options`` are those of the command line with underscores (``btcnode start --help``); those of ``OF_PROCESS`` (log
+    files and levels, commands to run) are the program's own affair: they have no effect, which the log tells. No
+    bitcoin.conf is read. Without ``datadir`` it works in a temporary directory, made at its start and removed at its
+    end. On regtest it listens for nobody and picks a
     free RPC port unless told otherwise.
 
     A node that was stopped can be started again. It belongs to the event loop in which it is started: methods and
@@ -128,7 +107,7 @@ class Node:
         loaded = from_keywords({"network": network, "datadir": datadir, **options})
         self.settings = loaded.settings
         self._notes = [*loaded.lines, *((logging.WARNING, text) for text in loaded.warnings)]
-        for name in sorted(OF_THE_COMMAND.intersection(name for name, value in options.items() if value is not None)):
+        for name in sorted(OF_PROCESS.intersection(name for name, value in options.items() if value is not None)):
             self._notes.append(
                 (logging.WARNING, f"{name} has no effect: it is for the command, not for a program's node")
             )

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from btcnode.networks.assumeutxo import known_sets
-from btcnode.node.housekeeping import keep_house, keep_memory
 from btcnode.node.launch import Launch, closes
 from btcnode.node.nat_setup import start_nat
 from btcnode.node.proxy_setup import Anonymity, listening, own_addresses
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from btcnode.node.assembling import AssembledNode
     from btcnode.rpc.table import MethodTable
     from btcnode.services.parts import NodeParts
+    from btcnode.sync.memory_limiter import MemoryLimiter
     from btcnode.wire.netaddr import NetAddress
 
 # Block files up to this size are read as a whole before blocks are connected, as Core does with all: so that side
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 HELD_REINDEX_BYTES = 64 << 20
 LOAD_METHODS_AFTER = 1.0  # seconds in which a fresh node does what is asked of it
 LOAD_METHODS_REST = 0.02  # seconds between two of the modules, which take some milliseconds each
+
+HOUSEKEEPING_INTERVAL = 1.0  # seconds
 
 log = logging.getLogger("btcnode.node")
 
@@ -59,7 +61,7 @@ async def bring_up_to_date(node: AssembledNode, stack: AsyncExitStack) -> None:
     """
     opened, driver = node.opened, node.machinery.driver
     launch, store = opened.launch, opened.store
-    _run_beside(stack, launch, keep_memory(node.memory))
+    _run_beside(stack, launch, _keep_memory(node.memory))
     _run_beside(stack, launch, node.parts.sync.watch())
     if store.reindexing:
         launch.busy_with("Reindexing blocks on disk…")
@@ -107,7 +109,7 @@ async def go_online(node: AssembledNode, stack: AsyncExitStack) -> RunningNode:
     stack.callback(parts.chain.stop_waiting)
     await _start_metrics(node, stack)
     _open_dashboard(node, stack)
-    _run_beside(stack, launch, keep_house(node, disk))
+    _run_beside(stack, launch, _keep_house(node, disk))
     _run_beside(stack, launch, _load_files(node))
     _run_beside(stack, launch, _load_methods(launch.table))
     if parts.wallets is not None:
@@ -255,3 +257,27 @@ async def _import_blocks(node: AssembledNode) -> None:
         "imported %d blocks from %d files (%d known already, %d refused, %d without parent)",
         report.blocks, report.files, report.known, report.rejected, report.orphans,
     )  # fmt: skip
+
+
+async def _keep_memory(limiter: MemoryLimiter) -> None:
+    """Until cancelled: divide the memory."""
+    while True:
+        limiter.divide()
+        await asyncio.sleep(HOUSEKEEPING_INTERVAL)
+
+
+async def _keep_house(node: AssembledNode, disk: DiskWatch) -> None:
+    """Until cancelled: measure, raise alerts, take a sample of the sync, and let the chain see whether a flush is due.
+
+    Raises StorageError.
+    """
+    machinery = node.machinery
+    while True:
+        disk.check(asyncio.get_running_loop().time())
+        node.meter.measure()
+        machinery.transactions.audit_pool()
+        node.alerts.check_clock(machinery.protocol.median_time_offset())
+        node.parts.sync.sample()
+        node.parts.contact.check(asyncio.get_running_loop().time())
+        await asyncio.sleep(HOUSEKEEPING_INTERVAL)
+        machinery.driver.kick()

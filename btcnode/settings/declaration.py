@@ -37,6 +37,8 @@ class Option:
     than on this network (Core's name) it is ignored. ``needs_value``: ``-name`` alone is an error. ``secret``: its
     value is not logged. ``unset``: what the field is when nobody says anything and there is no default. ``usual``:
     the default in words, where ``default`` alone does not tell it because it follows from other options or the system.
+    ``common``: ``btcnode start --help`` shows it. ``of_process``: it is about the process around a node, so it means
+    nothing to a node inside a program.
     """
 
     flag: str
@@ -51,6 +53,8 @@ class Option:
     negatable: bool = True
     needs_value: bool = False
     secret: bool = False
+    common: bool = False
+    of_process: bool = False
 
     @property
     def keyword(self) -> str:

@@ -54,6 +54,7 @@ def _peculiarities(every: list[Option]) -> list[str]:
             for name in networks
         ),
         f"- Cannot be negated: {_marked(option for option in every if not option.negatable)}.",
+        f"- Mean nothing to `btcnode.Node`: {_marked(option for option in every if option.of_process)}.",
         f"- Stand as `****` in the log: {_marked(option for option in every if option.secret)}.",
         "",
     ]

@@ -123,12 +123,14 @@ class ConnectionSettings:
         Several(Parsed(_connect_target, "HOST[:PORT]"), _connect_targets),
         unset=None,
         network_only=True,
+        common=True,
     )
     addnode: tuple[str, ...] = option(
         "addnode",
         "Keep a connection to this node.",
         Several(Parsed(parse_target, "HOST[:PORT]")),
         network_only=True,
+        common=True,
     )
     seednode: tuple[str, ...] = option(
         "seednode", "Ask this node for addresses, then disconnect.", Several(Parsed(parse_target, "HOST[:PORT]"))
@@ -138,6 +140,7 @@ class ConnectionSettings:
         "Accept connections.",
         True,
         usual="on, but off with -connect, -maxconnections=0 or -proxy unless -bind or -whitebind is given",
+        common=True,
     )
     bind: tuple[Bind, ...] = option(
         "bind",
@@ -152,6 +155,7 @@ class ConnectionSettings:
         Parsed(parse_port, "PORT"),
         _p2p_port,
         network_only=True,
+        common=True,
     )
     externalip: tuple[HostPort, ...] = option(
         "externalip", "Own public address, told to peers.", Several(Parsed(parse_own_address, "ADDRESS[:PORT]"))
@@ -174,6 +178,7 @@ class ConnectionSettings:
         "Most automatic connections.",
         Number(0, 100_000, clamp=True, too_low="-maxconnections must be greater or equal than zero"),
         "125",
+        common=True,
     )
     dns: bool = switch("dns", "Look up host names of -addnode, -seednode and -connect.", True)
     dnsseed: bool = switch(

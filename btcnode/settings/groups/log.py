@@ -88,9 +88,11 @@ class _Levels(Kind):
 class LogSettings:
     """``debug`` are the categories switched on but for ``debugexclude``; ``loglevel`` has a level for each category."""
 
-    debug: frozenset[str] = option("debug", "Log this category in detail (all: every one).", _Categories("debug"))
+    debug: frozenset[str] = option(
+        "debug", "Log this category in detail (all: every one).", _Categories("debug"), of_process=True
+    )
     debugexclude: frozenset[str] = option(
-        "debugexclude", "Leave this category out of -debug.", _Categories("debugexclude")
+        "debugexclude", "Leave this category out of -debug.", _Categories("debugexclude"), of_process=True
     )
     loglevel: Mapping[str, str] = option(
         "loglevel",
@@ -98,6 +100,7 @@ class LogSettings:
         _Levels(),
         negatable=False,
         needs_value=True,
+        of_process=True,
     )
     debuglogfile: Path | None = option(
         "debuglogfile",
@@ -105,20 +108,30 @@ class LogSettings:
         PathName(LOG_NAME),
         LOG_NAME,
         metavar="FILE",
+        of_process=True,
     )
     printtoconsole: bool | None = switch(
-        "printtoconsole", "Log to the console.", usual="on unless the live display is, or the node is in background"
+        "printtoconsole",
+        "Log to the console.",
+        usual="on unless the live display is, or the node is in background",
+        of_process=True,
     )
-    progress: bool | None = switch("progress", "Live display.", usual="on at a terminal, but off of btcnoded")
+    progress: bool | None = switch(
+        "progress", "Live display.", usual="on at a terminal, but off of btcnoded", of_process=True
+    )
     logips: bool = switch("logips", "Addresses of peers in the log.", False)
-    loglevelalways: bool = switch("loglevelalways", "Category and level in every line of the log.", False)
-    logratelimit: bool = switch("logratelimit", "Write at most 1 MiB an hour from one place in the source.", True)
-    logtimemicros: bool = switch("logtimemicros", "Microseconds in the log.", False)
-    logtimestamps: bool = switch("logtimestamps", "Time in the log.", True)
-    logthreadnames: bool = switch("logthreadnames", "Name of the thread in the log.", False)
-    logsourcelocations: bool = switch("logsourcelocations", "Place in the source in the log.", False)
+    loglevelalways: bool = switch(
+        "loglevelalways", "Category and level in every line of the log.", False, of_process=True
+    )
+    logratelimit: bool = switch(
+        "logratelimit", "Write at most 1 MiB an hour from one place in the source.", True, of_process=True
+    )
+    logtimemicros: bool = switch("logtimemicros", "Microseconds in the log.", False, of_process=True)
+    logtimestamps: bool = switch("logtimestamps", "Time in the log.", True, of_process=True)
+    logthreadnames: bool = switch("logthreadnames", "Name of the thread in the log.", False, of_process=True)
+    logsourcelocations: bool = switch("logsourcelocations", "Place in the source in the log.", False, of_process=True)
     shrinkdebugfile: bool | None = switch(
-        "shrinkdebugfile", "Cut a large log at start.", usual="on unless -debug is given"
+        "shrinkdebugfile", "Cut a large log at start.", usual="on unless -debug is given", of_process=True
     )
 
     @property

@@ -40,22 +40,32 @@ class NotificationSettings:
         Text(),
         "",
         metavar="CMD",
+        of_process=True,
     )
     blocknotify: str = option(
-        "blocknotify", "Run this command when the best block changes (%s: its hash).", Text(), "", metavar="CMD"
+        "blocknotify",
+        "Run this command when the best block changes (%s: its hash).",
+        Text(),
+        "",
+        metavar="CMD",
+        of_process=True,
     )
-    startupnotify: str = option("startupnotify", "Run this command when the node is up.", Text(), "", metavar="CMD")
+    startupnotify: str = option(
+        "startupnotify", "Run this command when the node is up.", Text(), "", metavar="CMD", of_process=True
+    )
     shutdownnotify: tuple[str, ...] = option(
         "shutdownnotify",
         "Run this command when the node is asked to stop, and wait for it.",
         Several(Text()),
         metavar="CMD",
+        of_process=True,
     )
     metrics_port: int | None = option(
         "metrics-port",
         "Serve figures for Prometheus at this port (0: any free one).",
         Number(0, 65535),
         metavar="PORT",
+        common=True,
     )
     metrics_bind: str = option("metrics-bind", "Address for that.", Parsed(parse_address, "ADDRESS"), "127.0.0.1")
 

@@ -25,6 +25,7 @@ class ProcessSettings:
         Folder(),
         negatable=False,
         usual="~/.btcnode, or ~/.bitcoin where that has a bitcoin.conf and no chain, and the first is missing",
+        common=True,
     )
     pid: Path | None = option(
         "pid",
@@ -32,6 +33,7 @@ class ProcessSettings:
         PathName(),
         usual="bitcoind.pid of btcnoded, else none",
         metavar="FILE",
+        of_process=True,
     )
     cpu_affinity: tuple[int, ...] | None = option(
         "cpu-affinity",

@@ -27,6 +27,7 @@ class ProxySettings:
         "SOCKS5 proxy for all connections, with =NETWORK behind it for those of ipv4, ipv6, onion or cjdns only.",
         Several(Parsed(parse_proxy, "ADDRESS[:PORT]|unix:PATH[=NETWORK]")),
         needs_value=True,
+        common=True,
     )
     proxyrandomize: bool = switch(
         "proxyrandomize", "New credentials for each connection through a proxy: Tor isolates them.", True
@@ -53,6 +54,7 @@ class ProxySettings:
         "onlynet",
         f"Connect automatically to this network only: {', '.join(NET_NAMES)}.",
         Several(Parsed(parse_net, "NET")),
+        common=True,
     )
     privatebroadcast: bool = switch(
         "privatebroadcast",

@@ -117,6 +117,7 @@ class RpcSettings:
         Parsed(parse_port, "PORT"),
         _rpc_port,
         network_only=True,
+        common=True,
     )
     rpcallowip: tuple[IPv4Network | IPv6Network, ...] = option(
         "rpcallowip",

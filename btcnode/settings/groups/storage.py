@@ -94,6 +94,7 @@ class StorageSettings:
         Number(MIN_DBCACHE_MIB, 1 << 24, clamp=True, unit=MIB),
         "450",
         metavar="MIB",
+        common=True,
     )
     maxmemory_bytes: int = option(
         "maxmemory",
@@ -103,6 +104,7 @@ class StorageSettings:
         "1536",
         usual="1536; 210 with -utreexo-csn",
         metavar="MIB",
+        common=True,
     )
     par: int = option(
         "par",
@@ -119,7 +121,10 @@ class StorageSettings:
         metavar="DIR",
     )
     loadblock: tuple[Path, ...] = option(
-        "loadblock", "Import blocks from this file, or from the blk*.dat files of this folder.", Several(PathName())
+        "loadblock",
+        "Import blocks from this file, or from the blk*.dat files of this folder.",
+        Several(PathName()),
+        common=True,
     )
     stopafterblockimport: bool = switch(
         "stopafterblockimport", "Stop when the blocks of -loadblock or -reindex are in.", False
@@ -135,10 +140,11 @@ class StorageSettings:
         "0",
         usual=f"0; {MIN_PRUNE_MIB} with -utreexo-csn",
         metavar="MIB",
+        common=True,
     )
     fastprune: bool = switch("fastprune", "Small block files, for tests of pruning.", False)
     blocksxor: bool = switch("blocksxor", "Scramble a new datadir's block files with a random key.", True)
-    txindex: bool = switch("txindex", "Keep an index of all transactions.", False)
+    txindex: bool = switch("txindex", "Keep an index of all transactions.", False, common=True)
     txospenderindex: bool = switch("txospenderindex", "Keep an index of what spends each output.", False)
     coinstatsindex: bool = switch("coinstatsindex", "Keep the UTXO set's statistics of every block.", False)
     utreexoindex: bool = switch(
@@ -161,7 +167,7 @@ class StorageSettings:
         " where it is known otherwise.",
         Parsed(parse_utxo_set, "HEIGHT|HASH[:ROOT]"),
     )
-    reindex: bool = switch("reindex", "Rebuild index and coins from the block files.", False)
+    reindex: bool = switch("reindex", "Rebuild index and coins from the block files.", False, common=True)
     reindex_chainstate: bool = switch("reindex-chainstate", "Rebuild the coins from the block files.", False)
     swiftsync: Path | None = option(
         "swiftsync",

@@ -20,10 +20,9 @@ from typing import Any
 import pytest
 
 import btcnode
-from btcnode.embed.node import OF_THE_COMMAND
+from btcnode.embed.node import OF_PROCESS
 from btcnode.errors import BtcnodeError, ConfigError, DatadirLockedError, StorageError
 from btcnode.rpc.errors import RpcError
-from btcnode.settings.doors import BY_KEYWORD
 from btcnode.storage.locking import DirectoryLock
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -333,7 +332,8 @@ def test_wrong_options() -> None:
 
 
 def test_options_without_effect_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    assert set(BY_KEYWORD) >= OF_THE_COMMAND
+    assert {"blocknotify", "debug", "pid"} < OF_PROCESS
+    assert not OF_PROCESS & {"datadir", "walletnotify", "logips"}
 
     async def work() -> None:
         async with btcnode.Node(debuglogfile="x.log", blocknotify="touch x", pid=None, maxtipage="x"):
