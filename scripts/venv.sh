@@ -24,5 +24,7 @@ make_venv() {
     echo "setting up $directory ..." >&2
     "$python" -m venv --clear "$directory"
     "$directory/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$requirement"
+    echo "compiling the kernels ..." >&2
+    "$directory/bin/python" -m btcnode.compiled >&2 || true
     echo "$stamp" >"$directory/.stamp"
 }

@@ -17,6 +17,7 @@ ORDER = {
     "record": 0,
     "errors": 0,
     "files": 0,
+    "compiled": 0,
     "collector": 0,
     "side_thread": 0,
     "child": 0,

@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
+from btcnode.compiled import current, look_for
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
 from btcnode.script.caches import ScriptExecutionCache
+from btcnode.script.runs import verified_inputs
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_jobs
+
+INPUTS_FOR_KERNEL = 64  # a block with so many is worth the loading of kernels
 
 
 class Verdict(NamedTuple):
@@ -67,6 +71,10 @@ class BlockScripts:
 
     def verify(self, first: int, last: int) -> Verdict | None:
         """Verify some jobs here and now, in order; None when all are valid."""
+        if self.inputs >= INPUTS_FOR_KERNEL:
+            look_for()
+        if current() is not None and verified_inputs(*self.packed(first, last), last - first, self.flags) is not None:
+            return None
         failed = verify_jobs(self.jobs(first, last))
         return None if failed is None else Verdict(first + failed[0], failed[1])
 

@@ -65,6 +65,8 @@ def is_coinbase(block: ParsedBlock, i: int) -> bool:
 
 def _null_spenders(block: ParsedBlock) -> list[int]:
     """Transactions after the first that may be coinbases; none for nearly every block."""
+    if block.facts is not None and block.facts.sound:
+        return []
     raw, others = block.raw, block.in_pos[block.first_in[1] :]
     # nearly always there is no such row of bytes at all
     if not others or raw.find(NULL_OUTPOINT, others[0]) < 0:
@@ -173,6 +175,8 @@ def contextual_check_block(block: ParsedBlock, tree: ParentView, prev: int, para
 
 def _check_final(block: ParsedBlock, height: int, cutoff: int) -> None:
     """Every transaction's absolute lock must be over, or be switched off by its sequences."""
+    if block.facts is not None and block.facts.lock_height < height and block.facts.lock_time < cutoff:
+        return
     raw = block.raw
     for i, end in enumerate(block.tx_pos[1:]):
         lock = raw[end - 4 : end]

@@ -83,6 +83,8 @@ def tx_legacy_sigops(block: ParsedBlock, i: int) -> int:
 
 def block_legacy_sigops(block: ParsedBlock) -> int:
     """Legacy sigops of all transactions; counted once, then kept with the block."""
+    if block.legacy_sigops < 0 and block.facts is not None:
+        block.legacy_sigops = block.facts.sigops
     if block.legacy_sigops < 0:
         raw = block.raw
         block.legacy_sigops = count_input_sigops(raw, block.in_pos) + count_output_sigops(raw, block.out_pos)

@@ -78,6 +78,8 @@ def check_block_transactions(block: ParsedBlock) -> None:
     One look over the whole block's columns proves nearly every block; where it does not, each transaction is checked
     in order. Raises RuleViolation as Core words it for blocks.
     """
+    if block.facts is not None and block.facts.sound and _has_coinbase_script(block):
+        return
     raw, in_pos = block.raw, block.in_pos
     first_in, first_out = block.first_in, block.first_out
     values = [_unpack_value(raw, p)[0] for p in block.out_pos]
@@ -88,7 +90,7 @@ def check_block_transactions(block: ParsedBlock) -> None:
         and sum(values) <= MAX_MONEY
         and len(set(prevouts)) == len(prevouts)
         and prevouts.count(NULL_OUTPOINT) == 1
-        and MIN_COINBASE_SCRIPT <= raw[in_pos[0] + 36] <= MAX_COINBASE_SCRIPT
+        and _has_coinbase_script(block)
         # transactions without inputs or without outputs leave two equal bounds
         and len(set(first_in)) == len(first_in)
         and len(set(first_out)) == len(first_out)
@@ -104,6 +106,11 @@ def check_block_transactions(block: ParsedBlock) -> None:
         except RuleViolation as violation:
             debug = f"Transaction check failed (tx hash {to_display(block.txids[i])}) "
             raise RuleViolation(violation.code, debug) from None
+
+
+def _has_coinbase_script(block: ParsedBlock) -> bool:
+    """Whether the first input's script_sig has the size of a coinbase's."""
+    return MIN_COINBASE_SCRIPT <= block.raw[block.in_pos[0] + 36] <= MAX_COINBASE_SCRIPT
 
 
 def stripped_tx_size(block: ParsedBlock, i: int) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from btcnode.services.transactions import Transactions
     from btcnode.settings.settings import Settings
 
+COMPILING_FROM = 1024 * MIB  # where the system ends who takes more than he may: the compiler takes a quarter of it
 SMALL_ANSWER = 8 * MIB  # that much is never refused
 GROUP_SHARE = 0.85  # of a container's limit: the rest is for the kernel, and for what comes between two looks
 
@@ -49,6 +50,7 @@ class MemoryBudget:
             dbcache=settings.storage.dbcache_bytes,
             mempool=settings.mempool.maxmempool_bytes,
             keeps_coins=not settings.storage.utreexocsn,
+            kernels=settings.process.compiled,
         )
 
     def _left(self, own: int) -> tuple[int, MemoryGroup] | None:
@@ -74,10 +76,17 @@ class MemoryBudget:
         return self._most if left is None else max(0, min(self._most, int(GROUP_SHARE * left[0])))
 
     def plan(self, limit: int) -> MemoryPlan:
-        """The shares of so many bytes; who only has said how much he would like to give keeps his workers."""
+        """The shares of so many bytes; who only has said how much he would like to give keeps workers and kernels."""
         if limit < self._wanted:
             return plan(max(0, limit - self._program), self._wishes)._replace(limit=limit)
-        return plan(limit, self._wishes._replace(workers=0))._replace(workers=self._wishes.workers)
+        wishes = self._wishes
+        return plan(limit, wishes._replace(workers=0, kernels=False))._replace(
+            workers=wishes.workers, kernels=wishes.kernels
+        )
+
+    def may_compile(self, plan: MemoryPlan) -> bool:
+        """Whether there is room for the process that makes the kernels, once and for some seconds."""
+        return plan.kernels and (not self.enforced or plan.limit >= COMPILING_FROM)
 
     def check(self, own: int) -> None:
         """Raise ConfigError, with what is needed, when the groups leave less than a node can work with."""

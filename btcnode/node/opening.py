@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from btcnode import __version__
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.store import ChainStore
+from btcnode.compiled import allow
 from btcnode.errors import ConfigError, DisconnectError, RebuildError, StorageError
 from btcnode.node.chain_loader import ChainLoader
 from btcnode.node.launch import Launch, closes
@@ -92,6 +93,8 @@ async def open_node(launch: Launch, stack: AsyncExitStack, meanwhile: Callable[[
     placement.begin()
     _forget_last_run(settings)
     settings, budget, memory = fit_memory(settings)
+    if memory.kernels:
+        allow(make=budget.may_compile(memory))
     opening = asyncio.ensure_future(_open_store(launch, stack, settings, memory))
     try:
         await asyncio.sleep(0)  # it has begun

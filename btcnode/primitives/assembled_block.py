@@ -42,6 +42,7 @@ class AssembledBlock(ParsedBlock):
         self.stripped_size = self.tx_pos[0] + sum([tx.stripped_size for tx in txs])
         self.legacy_sigops = -1
         self.witness_root = b""
+        self.facts = None
         self.coinbase = parse_block(header + b"\x01" + raws[0])
         self._prevouts: list[bytes] | None = None
 

@@ -7,7 +7,9 @@ An object for each field exists only when somebody asks (``ParsedBlock.tx``).
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
+from btcnode.compiled import current
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import BlockHash, sha256d
@@ -16,9 +18,13 @@ from btcnode.primitives.scan import scan_tx
 from btcnode.primitives.steps import Steps
 from btcnode.primitives.tx import Tx
 
+if TYPE_CHECKING:
+    from btcnode.compiled.kernels import Facts
+
 MIN_TX_SIZE = 10  # version, two counts, lock time: bounds the count before anything is allocated
 SEGWIT_MARKER_SIZE = 2
 TXS_IN_STEP = 500  # about two milliseconds
+TXS_FOR_KERNEL = 12  # fewer are scanned in less time than it takes to call one
 
 
 class ParsedBlock:
@@ -35,6 +41,7 @@ class ParsedBlock:
 
     __slots__ = (
         "body_pos",
+        "facts",
         "first_in",
         "first_out",
         "hash",
@@ -67,6 +74,7 @@ class ParsedBlock:
         self.stripped_size = 0
         self.legacy_sigops = -1  # filled in by the first who counts them
         self.witness_root = b""  # and this by the first who works it out
+        self.facts: Facts | None = None  # known where a kernel has scanned the block
 
     @property
     def header(self) -> Header:
@@ -116,12 +124,16 @@ def parse_block(raw: bytes, *, exact: bool = True) -> ParsedBlock:
     ``exact`` is False: then they are cut off, as Core does with what peers and submitblock bring.
     """
     block, p = _begun(raw)
-    return _ended(block, _scan(block, p, block.n_tx), exact=exact)
+    end = _scan_at_once(block, p)
+    return _ended(block, _scan(block, p, block.n_tx) if end is None else end, exact=exact)
 
 
 def parse_block_in_steps(raw: bytes) -> Steps[ParsedBlock]:
     """The same in steps, without ``exact``."""
     block, p = _begun(raw)
+    end = _scan_at_once(block, p)
+    if end is not None:
+        return _ended(block, end, exact=False)
     for at in range(0, block.n_tx, TXS_IN_STEP):
         if at:
             yield
@@ -139,6 +151,22 @@ def _begun(raw: bytes) -> tuple[ParsedBlock, int]:
         raise DecodeError("DataStream::read(): end of data: truncated block")
     block.stripped_size = p
     return block, p
+
+
+def _scan_at_once(block: ParsedBlock, p: int) -> int | None:
+    """Take the columns that a kernel makes of all transactions from ``p`` on; where they end, None without one."""
+    kernels = current()
+    if kernels is None or block.n_tx < TXS_FOR_KERNEL:
+        return None
+    scanned = kernels.scan_block(block.raw, p, block.n_tx)
+    if scanned is None:
+        return None
+    block.stripped_size, block.facts = scanned.stripped, scanned.facts
+    block.tx_pos, block.body_pos, block.witness_pos = scanned.tx_pos, scanned.body_pos, scanned.witness_pos
+    block.first_in, block.first_out = scanned.first_in, scanned.first_out
+    block.in_pos, block.out_pos = scanned.in_pos, scanned.out_pos
+    block.txids, block.wtxids = scanned.txids, scanned.wtxids
+    return scanned.end
 
 
 def _scan(block: ParsedBlock, p: int, count: int) -> int:

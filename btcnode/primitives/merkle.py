@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+from btcnode.compiled import current
 from btcnode.primitives.hashes import ZERO_HASH
 from btcnode.primitives.steps import Steps, at_once
 
 PAIRS_IN_STEP = 2_000  # about two milliseconds
+HASHES_FOR_KERNEL = 8  # fewer are hashed in less time than it takes to call one
+HASHES_AT_ONCE = 100_000  # a kernel takes 15 milliseconds for them
 
 
 def merkle_root(hashes: Sequence[bytes]) -> tuple[bytes, bool]:
@@ -24,6 +27,9 @@ def merkle_root_in_steps(hashes: Sequence[bytes]) -> Steps[tuple[bytes, bool]]:
     """The same in steps."""
     if not hashes:
         return ZERO_HASH, False
+    kernels = current()
+    if kernels is not None and HASHES_FOR_KERNEL <= len(hashes) <= HASHES_AT_ONCE:
+        return kernels.merkle_root(b"".join(hashes))
     level = list(hashes)
     mutated = False
     while len(level) > 1:

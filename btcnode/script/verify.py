@@ -220,12 +220,12 @@ def verify_input(
     require_consistent(flags)
     if ctx is None:
         ctx = SighashContext(tx, spent)
-    return _verify(tx, index, flags, ctx)
+    return verify_input_of(ctx, index, flags)
 
 
-def _verify(tx: Tx, index: int, flags: int, ctx: SighashContext) -> ScriptError | None:
-    """``verify_input`` behind its checks."""
-    txout = ctx.spent[index]
+def verify_input_of(ctx: SighashContext, index: int, flags: int) -> ScriptError | None:
+    """``verify_input`` of a transaction that has its context, under flags that are consistent."""
+    tx, txout = ctx.tx, ctx.spent[index]
     if fast_verify(tx, index, txout, flags, ctx):
         return None
     script_pubkey = txout_script(txout)
@@ -256,7 +256,7 @@ def verify_transaction(
         return None
     ctx = SighashContext(tx, spent, verifier)
     for index in range(len(tx.prevouts)):
-        error = _verify(tx, index, flags, ctx)
+        error = verify_input_of(ctx, index, flags)
         if error is not None:
             return ScriptFailure(index, error)
     if cache is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from btcnode.compiled import current
 from btcnode.errors import CorruptionError, StorageError
 from btcnode.files import read_limited
 from btcnode.storage.durable import write_durably
@@ -42,6 +43,9 @@ class Obfuscation:
         if size <= SMALL:
             pad = self._pads[turn] & (1 << 8 * size) - 1
             return (int.from_bytes(data, "little") ^ pad).to_bytes(size, "little")
+        kernels = current()
+        if kernels is not None:
+            return kernels.apply_key(data, self.key[turn:] + self.key[:turn])
         stored, tables = bytearray(size), self._tables[turn:] + self._tables[:turn]
         for place, table in enumerate(tables):
             stored[place::XOR_KEY_SIZE] = data[place::XOR_KEY_SIZE].translate(table)

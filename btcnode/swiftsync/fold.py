@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress, pairwise
 from struct import Struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from btcnode.compiled import current
+from btcnode.compiled.folding import KEPT, LOST
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import is_unspendable_at
 from btcnode.errors import DecodeError
@@ -18,7 +20,10 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.coin import VOUTS, coin_prefix, vout_bytes
 from btcnode.swiftsync.elias_fano import decode_indices
-from btcnode.swiftsync.sums import MODULUS, SALT_SIZE, outpoint_sum, output_sum
+from btcnode.swiftsync.sums import MODULUS, SALT_SIZE, column_sum, outpoint_sum, output_sum
+
+if TYPE_CHECKING:
+    from btcnode.compiled.kernels import Kernels
 
 RECORD_HEAD = Struct("<36sH")  # outpoint, size of the coin behind it
 # salt, height, median time past of the parent; whether the coinbase is lost, whether coins are told; size of the hint,
@@ -136,7 +141,10 @@ class HintMismatch(DecodeError):
 def lost_outputs(block: ParsedBlock, *, coinbase_lost: bool = False) -> list[int]:
     """Places among ``out_pos`` of the outputs that can never be spent, in their order."""
     raw, out_pos = block.raw, block.out_pos
-    odd = [k for k, p in enumerate(out_pos) if raw[p + 9] == 0x6A or raw[p + 8] >= 0xFD]
+    if block.facts is not None:
+        odd = block.facts.odd_outputs
+    else:
+        odd = [k for k, p in enumerate(out_pos) if raw[p + 9] == 0x6A or raw[p + 8] >= 0xFD]
     lost = [k for k in odd if is_unspendable_at(raw, out_pos[k], output_end(block, k))]
     return sorted({*lost, *range(block.first_out[1])}) if coinbase_lost else lost
 
@@ -194,6 +202,9 @@ def output_end(block: ParsedBlock, k: int) -> int:
 
 def fold_parsed(block: ParsedBlock, job: FoldJob) -> Fold:
     """Fold a block that was checked; raises HintMismatch."""
+    kernels = current()
+    if kernels is not None:
+        return _fold_with(kernels, block, job)
     raw, out_pos = block.raw, block.out_pos
     outputs = OutputNames(block)
     lost = lost_outputs(block, coinbase_lost=job.coinbase_lost)
@@ -221,6 +232,31 @@ def fold_parsed(block: ParsedBlock, job: FoldJob) -> Fold:
         spent=outpoint_sum(job.salt, b"".join([raw[p : p + 36] for p in block.in_pos[1:]])),
         coinbase=block.txids[0],
         records=b"".join(parts),
+    )
+
+
+def _fold_with(kernels: Kernels, block: ParsedBlock, job: FoldJob) -> Fold:
+    """The same by kernels."""
+    lost = lost_outputs(block, coinbase_lost=job.coinbase_lost)
+    stay = kept_outputs(job.hint, lost, len(block.out_pos))
+    marks = bytearray(len(block.out_pos))
+    for k in lost:
+        marks[k] = LOST
+    for k in stay:
+        marks[k] = KEPT
+    prefixes = coin_prefix(job.height, False) + coin_prefix(job.height, True)
+    records, kept = kernels.pack_kept(block, marks, prefixes) if stay else (b"", 0)
+    return Fold(
+        size=len(block.raw),
+        txs=block.n_tx,
+        inputs=len(block.in_pos) - 1,
+        coins=len(stay),
+        kept=kept,
+        lost=lost_value(block, lost),
+        created=column_sum(job.salt, *kernels.spread_outputs(block.txids, block.first_out, marks)),
+        spent=column_sum(job.salt, *kernels.spread_inputs(block.raw, block.in_pos[1:])),
+        coinbase=block.txids[0],
+        records=records,
     )
 
 

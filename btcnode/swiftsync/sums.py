@@ -43,7 +43,7 @@ def outpoint_sum(salt: bytes, outpoints: bytes) -> int:
     parts = bytearray(_BLOCK * count), bytearray(_BLOCK * count), bytearray(_BLOCK * count)
     for k in range(_OUTPOINT_SIZE):
         parts[k // _BLOCK][k % _BLOCK :: _BLOCK] = outpoints[k::_OUTPOINT_SIZE]
-    return _sum_parts(salt, *parts)
+    return column_sum(salt, *parts)
 
 
 def output_sum(salt: bytes, txids: bytes, vouts: bytes) -> int:
@@ -54,7 +54,7 @@ def output_sum(salt: bytes, txids: bytes, vouts: bytes) -> int:
         parts[k // _BLOCK][k % _BLOCK :: _BLOCK] = txids[k::_TXID_SIZE]
     for k in range(_VOUT_SIZE):
         parts[-1][k::_BLOCK] = vouts[k::_VOUT_SIZE]
-    return _sum_parts(salt, *parts)
+    return column_sum(salt, *parts)
 
 
 @lru_cache(maxsize=2)
@@ -71,8 +71,8 @@ def _apply(cipher: Cipher[modes.ECB], data: bytes | bytearray) -> int:
     return int.from_bytes(context.update(data), "little")
 
 
-def _sum_parts(salt: bytes, first: bytearray, second: bytearray, vouts: bytearray) -> int:
-    """The sum, of columns with a block for each outpoint; vouts are filled up with zeros."""
+def column_sum(salt: bytes, first: bytearray, second: bytearray, vouts: bytearray) -> int:
+    """The sum of outpoints as columns with a block for each: halves of the txids; vouts filled up with zeros."""
     one, two, three = _ciphers(salt)
     mixed = _apply(one, first) ^ _apply(two, second) ^ int.from_bytes(vouts, "little")
     total = _apply(three, mixed.to_bytes(len(first), "little"))

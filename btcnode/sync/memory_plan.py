@@ -16,6 +16,7 @@ HEADER = 160  # bytes of a header: its columns and its place in the hash table
 LEAN_HEADER = 105  # the same where no coins are kept, nor merkle roots
 PEER = 192 << 10  # a connection with what is remembered of it
 WORKER = 28 * MIB  # a worker process with a block in work
+KERNELS = 14 * MIB  # more of a process that has loaded compiled kernels
 MERGE = 24 * MIB  # a process that merges coins; a second one comes where there is room for it
 WRITER = 17 * MIB  # the process that packs and writes what is flushed
 FLUSH = 40 * MIB  # sorting what is written, small runs that are taken in
@@ -39,6 +40,7 @@ class Wishes(NamedTuple):
     dbcache: int
     mempool: int
     keeps_coins: bool = True  # False: blocks connect by proofs, and nothing is flushed or merged
+    kernels: bool = False
 
 
 class MemoryPlan(NamedTuple):
@@ -52,6 +54,7 @@ class MemoryPlan(NamedTuple):
     lately: int  # what users have asked for lately: parsed blocks, blocks as JSON
     mempool: int
     coins: int
+    kernels: bool  # whether the node and its workers may load them
 
 
 def least(wishes: Wishes) -> int:
@@ -72,11 +75,14 @@ def plan(limit: int, wishes: Wishes) -> MemoryPlan:
     spare = max(0, limit - least(wishes))
     workers = min(wishes.workers, spare // 2 // WORKER)
     spare -= workers * WORKER
+    kernels = wishes.kernels and spare // 4 >= (workers + 1) * KERNELS
+    loaded = (workers + 1) * KERNELS if kernels else 0
+    spare -= loaded
     queue = min(MAX_QUEUE, MIN_QUEUE + spare // 5 // QUEUE_FACTOR)
     held = min(MAX_HELD, MIN_HELD + spare // 8)
     answers = min(MAX_ANSWERS, MIN_ANSWERS + spare // 5)
     lately = answers // LATELY_SHARE
     mempool = min(wishes.mempool, min(wishes.mempool, MIN_MEMPOOL) + 2 * spare // 5)
-    kept = _fixed(wishes) + workers * WORKER + QUEUE_FACTOR * queue + held + answers + lately
+    kept = _fixed(wishes) + workers * WORKER + loaded + QUEUE_FACTOR * queue + held + answers + lately
     coins = min(wishes.dbcache, max(MIN_CACHE, limit - kept))
-    return MemoryPlan(limit, workers, queue, held, answers, lately, mempool, coins)
+    return MemoryPlan(limit, workers, queue, held, answers, lately, mempool, coins, kernels)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.tx import Tx
+from btcnode.script.runs import read_coins
 from btcnode.script.scriptparse import witness_program
-from btcnode.sync.worker_codec import read_coins
 
 INPUT_SECONDS = 65e-6  # an input with its usual signature
 BYTE_SECONDS = 20e-9  # parsing and hashing

@@ -17,12 +17,14 @@ import threading
 import time
 from typing import cast
 
+from btcnode.compiled import allow, look_for
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.commitment import commitment_index, witness_merkle_root
 from btcnode.errors import BtcnodeError, DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.tx import Tx
+from btcnode.script.runs import read_coins, verified_inputs
 from btcnode.script.verify import verify_transaction
 from btcnode.swiftsync.fold import FoldJob
 from btcnode.swiftsync.full_fold import SpentRefused, TimesWanted, fold_any
@@ -35,6 +37,7 @@ from btcnode.sync.worker_codec import (
     FOLD,
     FOLDED,
     INVALID,
+    KERNELS,
     NO_MEMORY,
     READY,
     REFUSED,
@@ -45,7 +48,6 @@ from btcnode.sync.worker_codec import (
     Request,
     encode_columns,
     pack_answer,
-    read_coins,
 )
 
 PARENT_CHECK_INTERVAL = 1.0  # seconds; only matters while a long request runs, an idle worker sees its socket close
@@ -73,8 +75,11 @@ def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:
 
     Raises DecodeError, IndexError, ValueError when the request does not describe itself to the last byte.
     """
-    tx_pos = coin_pos = inputs = 0
     clock = JobClock()
+    proven = verified_inputs(raw, coins, request.jobs, request.flags)
+    if proven is not None:
+        return pack_answer(request.id, VALID, jobs=request.jobs, inputs=proven, micros=_micros(clock.all()))
+    tx_pos = coin_pos = inputs = 0
     for job in range(request.jobs):
         clock.next()
         tx, tx_pos = Tx.parse_at(raw, tx_pos)
@@ -139,12 +144,15 @@ def serve(sock: socket.socket) -> None:
                 answer = fold_packed(request, first, second, params)
             elif request.kind == CONFIG:
                 params = cast(NetworkParams, pickle.loads(first))
+                if request.flags & KERNELS:
+                    allow(make=False)
                 answer = pack_answer(request.id, READY)
             else:
                 raise ValueError(f"no request of kind {request.kind}")
         except (BtcnodeError, ValueError, IndexError) as error:
             answer = pack_answer(request.id, FAILED, f"{type(error).__name__}: {error}".encode())
         sock.sendall(answer)
+        look_for()
 
 
 def _watch_parent(parent: int) -> None:

@@ -24,13 +24,13 @@ from typing import NamedTuple
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock
-from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import BlockHash
 
 REQUEST = Struct("<QB3xIIII")
 ANSWER = Struct("<QB3xIIiIIII")
 
 CONFIG, VERIFY, DECODE, FOLD = 1, 2, 3, 4
+KERNELS = 1  # a flag of CONFIG: the worker may use kernels
 
 READY = 1  # to CONFIG
 VALID = 2  # to VERIFY: all jobs and inputs that are counted are valid
@@ -71,24 +71,6 @@ class Answer(NamedTuple):
     failed_input: int
     micros: int
     body: bytes
-
-
-def read_coins(data: bytes, pos: int, count: int) -> tuple[list[bytes], int]:
-    """The txouts of ``count`` packed coins from ``pos`` on, and the position after them.
-
-    Raises IndexError or DecodeError when the bytes end early.
-    """
-    txouts = []
-    for _ in range(count):
-        start = pos + 4
-        size = data[start + 8]
-        if size < 0xFD:
-            pos = start + 9 + size
-        else:
-            size, pos = read_compact_size(data, start + 8)
-            pos += size
-        txouts.append(data[start:pos])
-    return txouts, pos
 
 
 def pack_request(

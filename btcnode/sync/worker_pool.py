@@ -30,6 +30,7 @@ from concurrent.futures import Future
 from random import Random
 from typing import TYPE_CHECKING
 
+from btcnode.compiled import is_allowed, look_for
 from btcnode.errors import DecodeError
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure
@@ -43,6 +44,7 @@ from btcnode.sync.worker_codec import (
     FOLD,
     FOLDED,
     INVALID,
+    KERNELS,
     NO_MEMORY,
     READY,
     REFUSED,
@@ -295,6 +297,7 @@ class WorkerPool:
             while not self._closing:
                 try:
                     self._turn()
+                    look_for()
                 except (OSError, MemoryError) as error:  # the system has nothing left for us: later
                     self._lose_all(str(error) or type(error).__name__)
         except Exception:
@@ -375,7 +378,7 @@ class WorkerPool:
             import pickle  # a node that verifies nothing starts without
 
             try:
-                worker.send(pack_request(0, CONFIG, pickle.dumps(self._params)))
+                worker.send(pack_request(0, CONFIG, pickle.dumps(self._params), flags=KERNELS * is_allowed()))
             except OSError as error:
                 self._lost(worker, str(error))
 

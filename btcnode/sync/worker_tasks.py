@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock, parse_block
+from btcnode.script.runs import NO_CODE
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.sync.work_estimate import longest_decoding, longest_verification, usual_seconds
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from btcnode.swiftsync.full_fold import FoldResult
 
 FOLDING_SHARE = 3.0  # of what decoding a block takes
-_NO_CODE = bytes(4)
 
 
 class BatchResult(NamedTuple):
@@ -112,7 +112,7 @@ class TxTask:
         """Transactions and coins as bytes; the coins' heights are of no interest to scripts."""
         return (
             b"".join([job.raw_tx for job in self.jobs]),
-            b"".join([_NO_CODE + txout for job in self.jobs for txout in job.spent]),
+            b"".join([NO_CODE + txout for job in self.jobs for txout in job.spent]),
         )
 
     def usual_seconds(self) -> float:

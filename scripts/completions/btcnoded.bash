@@ -18,12 +18,12 @@ _btcnoded() {
     esac
     mapfile -t COMPREPLY < <(compgen -W "
     -? -acceptnonstdtxn -acceptstalefeeestimates -allowignoredconf -avoidpartialspends -blockfilterindex
-    -blocksonly -blocksxor -capturemessages -cjdnsreachable -coinstatsindex -daemon -daemonwait -dashboard
-    -datacarrier -disablewallet -discover -dns -dnsseed -fastprune -fixedseeds -forcednsseed -i2pacceptincoming
-    -listen -listenonion -logips -loglevelalways -logratelimit -logsourcelocations -logthreadnames -logtimemicros
-    -logtimestamps -natpmp -networkactive -peer-score-learning -peerblockfilters -peerblockinputs
-    -peerbloomfilters -peerutreexoproofs -peerutxosets -permitbaremultisig -persistmempool -persistmempoolv1
-    -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
+    -blocksonly -blocksxor -capturemessages -cjdnsreachable -coinstatsindex -compiled -daemon -daemonwait
+    -dashboard -datacarrier -disablewallet -discover -dns -dnsseed -fastprune -fixedseeds -forcednsseed
+    -i2pacceptincoming -listen -listenonion -logips -loglevelalways -logratelimit -logsourcelocations
+    -logthreadnames -logtimemicros -logtimestamps -natpmp -networkactive -peer-score-learning -peerblockfilters
+    -peerblockinputs -peerbloomfilters -peerutreexoproofs -peerutxosets -permitbaremultisig -persistmempool
+    -persistmempoolv1 -printpriority -printtoconsole -privatebroadcast -progress -proxyrandomize -regtest -reindex
     -reindex-chainstate -rest -rpcwhitelistdefault -server -shadow-stop -shrinkdebugfile -signet
     -spendzeroconfchange -stopafterblockimport -stun -swiftsync-full -swiftsync-validate -testnet -testnet4
     -txindex -txospenderindex -txreconciliation -unsafesqlitesync -upnp -utreexo-csn -utreexoindex -v2transport

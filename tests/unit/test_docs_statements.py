@@ -53,7 +53,9 @@ def share(number: float) -> str:
 low, high = [share(number) for number in (limits.FETCH_SHRINK_SUCCESS, limits.FETCH_GROW_SUCCESS)]
 service, value, fault = peer_score.WEIGHTS
 tried = (addrman.NEW_BUCKETS + addrman.TRIED_BUCKETS) * address_table.BUCKET_SIZE
-WISHES = memory_plan.Wishes(headers=0, peers=125, workers=1, dbcache=int(default("dbcache")) << 20, mempool=300_000_000)
+WISHES = memory_plan.Wishes(
+    headers=0, peers=125, workers=1, dbcache=int(default("dbcache")) << 20, mempool=300_000_000, kernels=True
+)
 PLANS = [memory_plan.plan(int(limit * GROUP_SHARE) << 20, WISHES) for limit in (0, 400, 500, 700, 100_000)]
 ON_MAINNET = WISHES._replace(headers=max(known.height for known in known_sets(params_for("mainnet"))))
 
@@ -135,6 +137,8 @@ STATEMENTS = [
     ("operations.md", f"`-maxmemory` ({default('maxmemory')} MiB) is for everything"),
     ("operations.md", f"and {GROUP_SHARE * 100:g} % of that is the budget"),
     ("operations.md", f"| headers, {memory_plan.HEADER} bytes each"),
+    ("operations.md", f"compiled kernels, {memory_plan.KERNELS >> 20} for each of these processes | "
+     + plan_row(*(given.kernels * (1 + given.workers) * memory_plan.KERNELS for given in PLANS[:4])) + " |"),
     ("operations.md", "| blocks on their way: four times their bytes, and one of the worst | "
      + plan_row(*(memory_plan.QUEUE_FACTOR * given.queue + memory_plan.LARGE_BLOCK for given in PLANS)) + " |"),
     ("operations.md", f"| received of peers and not handled | {plan_row(*(given.held for given in PLANS))} |"),

@@ -36,9 +36,10 @@ OWNERS = {"coincurve": "coincurve", "bitcointx": "python-bitcointx", "stun": "py
 
 # where each private name is used; libsecp256k1's functions are counted one by one below
 USED = {
-    f"{SECP}.lib": {"descriptors/curve.py", "script/signatures.py", "wire/ellswift.py"},
-    f"{SECP}.ffi": {"descriptors/curve.py", "script/signatures.py", "wire/ellswift.py"},
+    f"{SECP}.lib": {"compiled/kernels.py", "descriptors/curve.py", "script/signatures.py", "wire/ellswift.py"},
+    f"{SECP}.ffi": {"compiled/kernels.py", "descriptors/curve.py", "script/signatures.py", "wire/ellswift.py"},
     "bitcointx.core._ripemd160.ripemd160": {"primitives/hashes.py"},
+    "_hashlib": {"compiled/machine_code.py"},  # of the standard library: whose OpenSSL is asked for two functions
     "stun._initialize": {"net/nat/helper_tasks.py"},
 }
 
@@ -129,7 +130,7 @@ def test_objects_of_others_are_not_reached_into() -> None:
 
 def test_their_packages_are_bounded() -> None:
     requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    for module in {name.partition(".")[0] for name in USED}:
+    for module in {name.partition(".")[0] for name in USED} - {"_hashlib"}:
         owner = OWNERS[module]
         (bound,) = (re.search(r"<=([0-9.]+)$", text) for text in requirements if text.startswith(owner))
         assert bound is not None, f"{owner}: pyproject.toml names no newest version"
@@ -148,7 +149,11 @@ class Recorder:
 
     def __getattr__(self, name: str) -> Any:
         self.asked.add(name)
-        return getattr(self._real, name)
+        return self._address_of if name == "addressof" else getattr(self._real, name)
+
+    def _address_of(self, lib: Recorder, name: str) -> Any:
+        lib.asked.add(name)
+        return _libsecp256k1.ffi.addressof(_libsecp256k1.lib, name)
 
 
 def watched(path: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Recorder, Recorder]:
@@ -166,8 +171,10 @@ def watched(path: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Recorder, 
 
 
 def asked_for(path: str, binding: str) -> set[str]:
-    """Names of ``lib`` or ``ffi`` in the text of a module."""
-    return {
+    """Names of ``lib`` or ``ffi`` in the text of a module; functions of ``lib`` also as strings."""
+    texts = {node.value for node in ast.walk(TREES[path]) if isinstance(node, ast.Constant) and type(node.value) is str}
+    strings = {text for text in texts if hasattr(_libsecp256k1.lib, text)} if binding == "lib" else set()
+    return strings | {
         node.attr
         for node in ast.walk(TREES[path])
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == binding
@@ -325,7 +332,13 @@ def check_ellswift(module: Any) -> None:
     )
 
 
+def check_kernel_bindings(module: Any) -> None:
+    context, *functions = module._libsecp256k1()
+    assert context and len({*functions}) == len(functions) and all(functions)
+
+
 CHECKS = {
+    "compiled/kernels.py": check_kernel_bindings,
     "descriptors/curve.py": check_curve,
     "script/signatures.py": check_signatures,
     "wire/ellswift.py": check_ellswift,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from btcnode.networks.names import CHAINS, FLAGS
 from btcnode.record import record
-from btcnode.settings.declaration import Option, option
+from btcnode.settings.declaration import Option, option, switch
 from btcnode.settings.kinds import Choice, Flag, Folder, PathName, Processors, Several
 
 SETTINGS_NAME, CONF_NAME = "settings.json", "bitcoin.conf"
@@ -40,6 +40,11 @@ class ProcessSettings:
         "Processors to keep to, such as 0,2-3: the first is for the node's loop, the others for its worker processes.",
         Processors(),
         usual="as the system places them",
+    )
+    compiled: bool = switch(
+        "compiled",
+        "Let loops that take most of the time run as machine code, which is made once, where numba is installed.",
+        True,
     )
 
 

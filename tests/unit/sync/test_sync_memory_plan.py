@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from btcnode.sync.memory_plan import (
     FLUSH,
     HEADER,
+    KERNELS,
     LARGE_BLOCK,
     LEAN_HEADER,
     MERGE,
@@ -32,6 +33,7 @@ WISHES = st.builds(
     dbcache=st.integers(4 * MIB, 1 << 44),
     mempool=st.integers(0, 1 << 44),
     keeps_coins=st.booleans(),
+    kernels=st.booleans(),
 )
 
 
@@ -46,6 +48,7 @@ def test_what_may_come_at_once_fits_beside_the_coins(wishes: Wishes, extra: int)
         + share.workers * WORKER
     )
     at_once += LEAN_HEADER * wishes.headers * (not wishes.keeps_coins)
+    at_once += share.kernels * (1 + share.workers) * KERNELS
     at_once += QUEUE_FACTOR * share.queue + share.held + share.answers + share.lately
     assert at_once + share.coins <= share.limit
     # connections and a full mempool fit too, when the coins give way
@@ -57,7 +60,7 @@ def test_what_may_come_at_once_fits_beside_the_coins(wishes: Wishes, extra: int)
 def test_more_memory_gives_nobody_less(wishes: Wishes, limit: int) -> None:
     before, after = plan(limit, wishes), plan(limit + 50 * MIB, wishes)
     assert after.workers >= before.workers
-    if after.workers == before.workers:
+    if (after.workers, after.kernels) == (before.workers, before.kernels):
         assert all(more >= less for more, less in zip(after, before, strict=True))
 
 
@@ -76,6 +79,13 @@ def test_a_node_without_coins_at_mainnets_height_fits_where_one_with_coins_does_
     mainnet = Wishes(headers=960_000, peers=10, workers=0, dbcache=4 * MIB, mempool=5_000_000)
     headers = (HEADER - LEAN_HEADER) * mainnet.headers
     assert least(mainnet) - least(mainnet._replace(keeps_coins=False)) == FLUSHING + headers
+
+
+def test_kernels_come_where_there_is_room_for_them() -> None:
+    wishes = USUAL._replace(kernels=True)
+    assert [plan(limit * MIB, wishes).kernels for limit in (340, 425, 595, 1536)] == [False, False, True, True]
+    assert plan(425 * MIB, wishes) == plan(425 * MIB, USUAL)
+    assert not plan(1536 * MIB, USUAL).kernels
 
 
 def test_below_the_least_everybody_has_his_minimum() -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from btcnode import compiled
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
 from btcnode.chain.script_checks import BlockScripts, Verdict
@@ -65,6 +66,7 @@ from btcnode.sync.worker_process import WorkerProcess
 from btcnode.sync.worker_tasks import DecodeTask, TxTask
 from btcnode.testing.blocks import BlockTemplate
 from tests.lib.chain_generator import BLOCK_SPACING, ChainGenerator
+from tests.lib.kernels import compiled_kernels, with_kernels
 from tests.lib.mempool_lab import MempoolLab, pay
 
 PARAMS = params_for("regtest")
@@ -115,13 +117,28 @@ def rebuilt(raw: bytes, height: int, bad: tuple[int, ...] = (), prev: bytes | No
     ).build()
 
 
-@pytest.fixture
-def pool() -> Iterator[WorkerPool]:
+def _pool() -> Iterator[WorkerPool]:
     made = WorkerPool(2, PARAMS)
     made.start()
     wait_for(lambda: sum(worker.ready for worker in made._workers) == 2)
     yield made
     made.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    yield from _pool()
+
+
+@pytest.fixture(params=["plain", "kernels"])
+def any_pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
+    """A pool whose workers, and the node's thread, have kernels or none."""
+    found = compiled_kernels() if request.param == "kernels" else None
+    if found is None and request.param == "kernels":
+        pytest.skip("numba is not installed")
+    monkeypatch.setattr(compiled, "_allowed", found is not None)
+    with with_kernels(found):
+        yield from _pool()
 
 
 def wait_for(condition: Callable[[], bool], timeout: float = 30.0) -> None:
@@ -184,23 +201,26 @@ def scripts_of(path: Path, number: int) -> BlockScripts:
 # -- the same as without ---------------------------------------------------------------------------------------------
 
 
-def test_a_valid_chain_gives_the_same_events_and_coins(tmp_path: Path, pool: WorkerPool) -> None:
-    alone = sync(tmp_path / "alone", list(chain()), None)
-    shared = sync(tmp_path / "shared", list(chain()), pool)
+def test_a_valid_chain_gives_the_same_events_and_coins(tmp_path: Path, any_pool: WorkerPool) -> None:
+    with with_kernels(None):
+        alone = sync(tmp_path / "alone", list(chain()), None)
+    shared = sync(tmp_path / "shared", list(chain()), any_pool)
     assert alone == shared
     assert alone[2] == len(chain())
-    assert sum(worker.answers for worker in pool._workers) > 0
-    assert pool.replaced == 0
+    assert sum(worker.answers for worker in any_pool._workers) > 0
+    assert any_pool.replaced == 0
 
 
 @pytest.mark.parametrize(
     "bad", [(1,), (2,), (BUSY_TXS // 2,), (BUSY_TXS,), (7, 200), (200, 201), (1, BUSY_TXS)], ids=str
 )
-def test_invalid_scripts_give_the_first_failure(tmp_path: Path, pool: WorkerPool, bad: tuple[int, ...]) -> None:
+def test_invalid_scripts_give_the_first_failure(tmp_path: Path, any_pool: WorkerPool, bad: tuple[int, ...]) -> None:
     at = len(chain()) - 1 - BUSY
     broken = rebuilt(chain()[at], at + 1, bad)
     blocks = [*chain()[:at], broken]
-    alone, shared = sync(tmp_path / "alone", blocks, None), sync(tmp_path / "shared", blocks, pool)
+    with with_kernels(None):
+        alone = sync(tmp_path / "alone", blocks, None)
+    shared = sync(tmp_path / "shared", blocks, any_pool)
     assert alone == shared
     ((_, code, text, _, connecting),) = [event for event in shared[0] if len(event) > 1]
     txid = parse_block(broken).tx(bad[0]).txid[::-1].hex()

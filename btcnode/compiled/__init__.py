@@ -1,0 +1,72 @@
+"""Kernels: the hottest loops as Python that is compiled for the processor.
+
+``current`` gives them to whoever has a plain way as well; it gives none until the process was allowed to use them and
+has looked for their machine code, which is made once and kept (``machine_code.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from btcnode.compiled.kernels import Kernels
+
+LOOK_INTERVAL = 2.0  # seconds between two looks for machine code that was not there
+
+log = logging.getLogger("btcnode.compiled")
+
+_lock = Lock()
+_kernels: Kernels | None = None
+_allowed = False
+_may_make = False
+_making: Popen[bytes] | None = None
+_next_look = 0.0
+
+
+def current() -> Kernels | None:
+    """The kernels of this process, None where there are none."""
+    return _kernels
+
+
+def allow(*, make: bool) -> None:
+    """This process may use kernels from now on; with ``make`` it may have them made, by a process of 250 MB."""
+    global _allowed, _may_make
+    _allowed = True
+    _may_make = _may_make or make
+
+
+def is_allowed() -> bool:
+    """Whether this process may use kernels."""
+    return _allowed
+
+
+def look_for() -> Kernels | None:
+    """Load the kernels if that is allowed, unless they are loaded or were looked for just now; takes 0.05 s once."""
+    global _kernels, _next_look, _making
+    if _kernels is None and _allowed and monotonic() >= _next_look and _lock.acquire(blocking=False):
+        try:
+            from btcnode.compiled.kernels import load_kernels
+            from btcnode.compiled.machine_code import NoMachineCode, is_possible, start_making
+
+            _next_look = monotonic() + LOOK_INTERVAL
+            if not is_possible():
+                return None
+            try:
+                _kernels = load_kernels()
+                log.info("compiled kernels are in use")
+            except NoMachineCode as error:
+                if _making is None and _may_make:
+                    log.info(
+                        "kernels are compiled for this processor, plain Python does their work meanwhile: %s", error
+                    )
+                    _making = start_making()
+            if _making is not None:
+                _making.poll()
+        finally:
+            _lock.release()
+    return _kernels
