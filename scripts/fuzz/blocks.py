@@ -24,6 +24,7 @@ from tests.lib.block_fuzz import BlockFuzzer
 from tests.lib.block_lab import Lab
 from tests.lib.block_trees import random_tree
 from tests.lib.kernel_chain import DisagreementError, PairedChains
+from tests.lib.kernels import compiled_kernels, with_kernels
 
 WORLD = 500  # cases on one pair of chains
 TREE_SIZE = 60
@@ -47,8 +48,13 @@ def open_world(directory: str) -> tuple[PairedChains, Lab]:
 
 
 def run_world(seed: int, number: int, cases: int, counts: Counter[str]) -> None:
-    """One world: changed blocks on a growing chain, then a random tree of forks on top."""
+    """One world: changed blocks on a growing chain, then a random tree of forks on top; every other with kernels."""
     rng = Random(f"blocks {seed} {number}")
+    with with_kernels(compiled_kernels() if number % 2 else None, always=True):
+        _run_world(seed, number, cases, counts, rng)
+
+
+def _run_world(seed: int, number: int, cases: int, counts: Counter[str], rng: Random) -> None:
     with tempfile.TemporaryDirectory() as directory:
         chains, lab = open_world(directory)
         fuzzer = BlockFuzzer(lab, rng)

@@ -60,6 +60,7 @@ def run(cases: int, seed: int, jobs: int, out: Path) -> FuzzResult:
     elapsed = time.monotonic() - started
     print(f"seed {seed}: {total.cases:,} cases and {total.self_checks:,} fast-path checks in {elapsed:.1f} s")
     print(f"{total.cases / elapsed:,.0f} cases/s with {jobs} job(s), {len(total.disagreements)} disagreements")
+    print(f"{total.proven:,} cases were proven by compiled kernels")
     print("verdicts:", ", ".join(f"{name} {count:,}" for name, count in total.verdicts.most_common()))
     print("templates:", ", ".join(f"{name} {count:,}" for name, count in sorted(total.labels.items())))
     return total

@@ -21,6 +21,7 @@ from btcnode.script.flags import (
 )
 from btcnode.script.sighash import SighashContext
 from btcnode.script.verify import run_scripts, verify_input
+from tests.lib.kernels import compiled_kernels, proven_inputs
 from tests.lib.script_cases import CaseGenerator, ScriptCase, consensus_flags, spent_script
 from tests.lib.script_mutations import flip, mutate
 
@@ -56,6 +57,7 @@ class FuzzResult:
 
     cases: int = 0
     self_checks: int = 0
+    proven: int = 0  # by the kernels
     verdicts: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     disagreements: list[Disagreement] = field(default_factory=list)
@@ -64,6 +66,7 @@ class FuzzResult:
         """Add the counts of another run."""
         self.cases += other.cases
         self.self_checks += other.self_checks
+        self.proven += other.proven
         self.verdicts += other.verdicts
         self.labels += other.labels
         self.disagreements += other.disagreements
@@ -81,7 +84,7 @@ def fuzz_group(engine: KernelEngine, rng: Random, note: str, result: FuzzResult)
     """One base case and its mutations, each under several flags, now and then one on bytes; adds to ``result``."""
     if rng.random() < 0.3:
         fuzz_bytes(engine, rng, note, result)
-    base = CaseGenerator(rng).base()
+    base, kernels = CaseGenerator(rng).base(), compiled_kernels()
     for case in (base, *(mutate(rng, base) for _ in range(MUTATIONS_PER_BASE))):
         result.labels[case.label.split("+")[0]] += 1
         case = ScriptCase(Tx.parse(case.tx.raw), case.index, case.spent, case.label)
@@ -95,6 +98,10 @@ def fuzz_group(engine: KernelEngine, rng: Random, note: str, result: FuzzResult)
             result.verdicts[ours.value if ours else "OK"] += 1
             if valid != (ours is None):
                 result.disagreements.append(_record(case, flags, ours, "OK" if valid else "invalid", note))
+            if kernels is not None and case.index in proven_inputs(kernels, case.tx.raw, case.spent, flags):
+                result.proven += 1
+                if not valid:
+                    result.disagreements.append(_record(case, flags, ours, "invalid, but proven by kernels", note))
         flags = any_flags(rng)
         whole, plain = verify_input(case.tx, case.index, case.spent, flags, ctx), interpret(case, flags)
         result.self_checks += 1
@@ -131,6 +138,9 @@ def fuzz_bytes(engine: KernelEngine, rng: Random, note: str, result: FuzzResult)
         return
     flags = consensus_flags(rng)
     ours = verify_input(tx, case.index, case.spent, flags)
+    kernels = compiled_kernels()
+    if kernels is not None and case.index in proven_inputs(kernels, raw, case.spent, flags) and ours is not None:
+        result.disagreements.append(_record(replace(case, tx=tx), flags, ours, "proven by kernels", note))
     result.verdicts[ours.value if ours else "OK"] += 1
     if kernel.verify(case.index, flags) != (ours is None):
         other = "invalid" if ours is None else "OK"
