@@ -113,6 +113,7 @@ async def open_node(launch: Launch, stack: AsyncExitStack, meanwhile: Callable[[
     addresses = await launch.in_thread(lambda: _load_addresses(launch))
     launch.busy_with("Loading banlist…")
     bans = BanFile(settings.net_dir, launch.clock.now())
+    bans.begin()
     publisher = open_publisher(settings)
     if publisher is not None:
         closes(stack, launch, lambda: asyncio.to_thread(publisher.close))

@@ -43,7 +43,7 @@ class BanFile:
         else:
             log.info("Recreating the banlist database")
             self.bans.clear()
-            _write(self._path, [])
+            self._dirty = True
 
     def _load(self) -> bool:
         try:
@@ -76,6 +76,11 @@ class BanFile:
             self.bans.add(SubNet.parse(text), created, until)
         except DecodeError:
             log.info("Dropping entry with unparseable address or subnet (%s) from ban list", text)
+
+    def begin(self) -> None:
+        """Write a list that was not here. Nobody is banned by it, so that a start need not wait for the disk."""
+        if self._dirty:
+            self.changed()
 
     def changed(self) -> None:
         """The list changed: write it soon."""

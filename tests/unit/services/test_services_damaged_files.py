@@ -20,6 +20,7 @@ from btcnode.storage.trailer import TRAILER_SIZE, with_trailer
 from btcnode.testing.blocks import coinbase_tx
 from btcnode.wire.subnet import SubNet
 from tests.lib.node_parts import NodeLab, regtest_config
+from tests.lib.process import until
 from tests.unit.mempool.test_mempool_fee_estimator import trained
 
 NOW = 1_700_000_000
@@ -80,6 +81,24 @@ def test_a_changed_ban_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         path.write_bytes(flipped(data, at, rng))
         found = [(str(net), ban.created, ban.until) for net, ban in BanFile(tmp_path, NOW).bans.all()]
         assert found in ([], [("10.1.0.0/16", NOW, NOW + 1000), ("2001:db8::1/128", NOW, NOW + 2000)])
+
+
+def test_a_list_that_was_not_here_is_written_beside_what_else_begins(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def begin() -> None:
+        file = BanFile(tmp_path, NOW)
+        file.begin()
+        assert not (tmp_path / "banlist.json").exists()
+        await until((tmp_path / "banlist.json").exists)
+        await file.close(NOW)
+
+    caplog.set_level("INFO")
+    asyncio.run(asyncio.wait_for(begin(), 60))
+    assert "Recreating the banlist database" in caplog.messages
+    caplog.clear()
+    assert not BanFile(tmp_path, NOW).bans.all()
+    assert not caplog.messages
 
 
 def test_bans_of_core_and_of_an_editor_are_taken(tmp_path: Path) -> None:
