@@ -112,7 +112,9 @@ async def _at_bench() -> str:
 
 
 @pytest.mark.parametrize(
-    ("work", "told"), [(_roomy, "counted"), (_in_thread, "beside"), (_at_bench, "at the bench")], ids=lambda of: str(of)
+    ("work", "told"),
+    [(_roomy, "counted"), (_in_thread, "beside"), (_at_bench, "at the bench")],
+    ids=["counted", "beside", "at the bench"],
 )
 def test_what_has_to_be_counted_ends_the_first_step(work: Any, told: str) -> None:
     async def two_steps() -> None:
