@@ -179,7 +179,8 @@ def code_of(page: Path) -> list[str]:
 OF_OTHERS = {
     "k", "m", "n", "x", "q", "f", "t", "v", "p", "d", "g", "build", "dist", "configfile", "timeout-factor", "system",
     "home-dir", "now", "durations", "strict", "help-all", "install-completion", "openrpc", "network", "name", "noname",
-    "no-name", "height", "roots", "mineblock", "previous-releases", "segwit", "usecli",
+    "no-name", "height", "roots", "mineblock", "previous-releases", "segwit", "usecli", "ihave1111", "ihave1111and2222",
+    "ipv4", "ipv6", "nonloopback", "v1transport",
 }  # fmt: skip
 """Options of pytest, mypy, docker, systemd, Core's tests, and those of ``btcnode`` that are no settings."""
 
