@@ -20,6 +20,14 @@ OUTSIDE_KEY = "cVpF924EspNh8KjYsfhgY96mmxvT6DgdWiTYMtMjuM74hJaU5psW"
 OTHER_KEY = "cMahea7zqjxrtgAbB7LSGbcQUr1uX1ojuat9jZodMN87JcbXMTcA"
 OTHER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 OPTIONS = ("-disablewallet=0", "-keypool=5", "-fallbackfee=0.0002", "-txindex", "-addresstype=bech32")
+MORE_OPTIONS: tuple[tuple[str, ...], ...] = (
+    ("-avoidpartialspends=1",), ("-spendzeroconfchange=0",), ("-walletrbf=0",), ("-walletbroadcast=0",),
+    ("-changetype=legacy", "-changetype=bech32m"), ("-addresstype=legacy", "-addresstype=p2sh-segwit"),
+    ("-mintxfee=0.00005",), ("-discardfee=0", "-discardfee=0.001"), ("-consolidatefeerate=0.0002",),
+    ("-maxtxfee=0.00002", "-maxtxfee=0.001"), ("-walletrejectlongchains=0",), ("-maxapsfee=-1", "-maxapsfee=0.01"),
+    ("-keypool=1", "-keypool=12"), ("-fallbackfee=0",), ("-txconfirmtarget=2",), ("-blockfilterindex=1",),
+    ("-persistmempool=0",), ("-limitclustercount=3",), ("-dustrelayfee=0.0001",),
+)  # fmt: skip
 FIRST_BLOCKS = 150
 A_WORKDAY_S = 9 * 3600  # a tip as old as this has no lock time put into what is sent
 LABELS = ("", "", "a", "b", "é", "x y")
@@ -135,6 +143,7 @@ class PurseLife:
             (14, self._pay),
             (9, self._mine),
             (22, self._spend),
+            (6, self._choose),
             (3, self._replace_payment),
             (2, self._abandon),
             (2, self._lock),
@@ -148,7 +157,7 @@ class PurseLife:
             (1, self._pruned_funds),
             (1, self._message),
             (1, self._passphrase),
-            (1, self._restart),
+            (2, self._restart),
         )
         (maker,) = self.rng.choices([maker for _, maker in makers], [weight for weight, _ in makers])
         maker()
@@ -350,6 +359,40 @@ class PurseLife:
             self.pair.both("testmempoolaccept", [str(signed["hex"])])
             self._broadcast(str(signed["hex"]))
 
+    def _choose(self) -> None:
+        """Have the wallet choose among so few coins that there is nothing to draw lots for."""
+        rng = self.rng
+        wallet = rng.choice((PRIVATE, PRIVATE, *self.loaded))
+        coins = [row for row in self.see(wallet, "listunspent", 0) if isinstance(row, dict)]
+        coins.sort(key=lambda row: (row["txid"], int(row["vout"])))
+        if not coins:
+            return
+        free = rng.choice(coins)
+        others = [{"txid": str(row["txid"]), "vout": int(row["vout"])} for row in coins if row is not free]
+        if others:
+            self.w(wallet, "lockunspent", False, others)
+        outputs = self._recipients(float(free["amount"]))
+        options = self._way(outputs, ("changeAddress", "changePosition", "subtractFeeFromOutputs"))
+        del options["add_inputs"]
+        for name, value in (("minconf", rng.choice((0, 1, 2))), ("maxconf", rng.choice((1, 99))),
+                            ("include_unsafe", True), ("max_tx_weight", rng.choice((400, 600, 4000)))):  # fmt: skip
+            if rng.random() < 0.2:
+                options[name] = value
+        if rng.random() < 0.7:
+            options["fee_rate"] = rng.choice(RATES)
+        self.w(wallet, "walletcreatefundedpsbt", [], outputs, rng.choice((0, 5)), options)
+        self._more_ways(wallet, outputs)
+        if others:
+            self.w(wallet, "lockunspent", True, others)
+
+    def _more_ways(self, wallet: str, outputs: Sequence[Tree]) -> None:
+        """The same by methods that choose the place of change by lot: what they answer, not what comes of it."""
+        rng, path = self.rng, f"/wallet/{wallet}"
+        options: dict[str, Tree] = {"add_to_wallet": False, "locktime": 0, "change_position": 0}
+        self.w(wallet, "send", outputs, None, "unset", rng.choice(RATES), options | {"psbt": rng.random() < 0.5})
+        self.pair.alike("send", outputs, None, None, rng.choice((None, 3)), {"add_to_wallet": False}, path=path)
+        self.w(wallet, "sendall", [OTHER], None, None, rng.choice(RATES), {"add_to_wallet": False, "locktime": 0})
+
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def _abandon(self) -> None:
@@ -466,6 +509,9 @@ class PurseLife:
         self._open()
 
     def _restart(self) -> None:
+        """Both with other options."""
+        rows = self.rng.sample(MORE_OPTIONS, self.rng.choice((0, 1, 2, 3, 4)))
+        self.pair.options = [*OPTIONS, *(self.rng.choice(row) for row in rows)]
         self.pair.restart()
         if self.rng.random() < 0.5:
             for wallet in WALLETS:

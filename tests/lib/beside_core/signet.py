@@ -22,7 +22,7 @@ from tests.lib.block_lab import SPACING, Lab, alter, reheader
 from .pair import Pair
 
 EASY_BITS = 0x207FFFFF
-GRIND_S = 120
+GRIND_S = 900  # on a busy machine
 CHALLENGES = (b"\x51", b"\x51\x87", b"\x51\x88\x51", b"\x00", b"\x6a", b"\xa9\x14" + bytes(20) + b"\x87")
 RIGHT = b"\x01\x51"  # a script_sig that OP_1 OP_EQUAL takes
 SOLUTIONS: tuple[bytes | None, ...] = (

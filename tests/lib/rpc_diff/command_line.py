@@ -28,7 +28,7 @@ OWN_NAME = re.compile(r"bitcoin-cli|btcnode-cli|bitcoind?|btcnoded?|Bitcoin Core
 # Other by intent, see docs/differences.md: warnings of a build, why no connection came about, help, what a call costs.
 MEANT = re.compile(
     r"(?<=Warnings:)(\x1b\[0m)? .*$"
-    r"| \((error code \d|\[Errno|timed out|Remote end|the connection|not an HTTP).*\)$"
+    r"| \((error code \d|\[Errno|timed out|Remote end|the connection|not an? (HTTP|length)).*\)$"
     r"|\d{13}(?=,$)",
     re.MULTILINE,
 )

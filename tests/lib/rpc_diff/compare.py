@@ -280,11 +280,12 @@ def _both_unknown(ours: Tree, theirs: Tree) -> bool:
 
 
 def form(value: Tree, name: str = "") -> Tree:
-    """What a value is, without what it says: keys in their order, types, decimals, errors' words; lists are sorted."""
+    """What a value is, without what it says: keys in order, types, decimals, errors' words; of lists each form once."""
     if isinstance(value, dict):
         return {key: form(item, key) for key, item in value.items()}
     if isinstance(value, list):
-        return sorted((form(item) for item in value), key=repr)
+        forms = {repr(found): found for found in map(form, value)}
+        return [forms[text] for text in sorted(forms)]
     if isinstance(value, Number):
         return f"number with {len(value.partition('.')[2])} decimals"
     if isinstance(value, str):
