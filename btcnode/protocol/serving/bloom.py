@@ -89,6 +89,8 @@ class RollingBloom:
 
     def clear(self) -> None:
         """Forget everything."""
+        if self.is_empty:  # nearly every time that a block comes during a sync
+            return
         self.is_empty = True
         self._count = 0
         self._young = bytearray(self.hasher.generation_bytes)

@@ -476,3 +476,15 @@ def test_what_one_turn_has_no_room_for_goes_out_in_later_ones(node: Bench, pool:
     add(node, pool, *chain, *others)
     node.wait(120)
     assert sorted(told(node, peer)) == sorted(tx.wtxid for tx in chain + others)
+
+
+def test_an_empty_filter_is_not_emptied_again() -> None:
+    """Each block of a sync empties two of half a megabyte."""
+    filter_ = RollingBloom(b"key", 100)
+    before = filter_._young
+    filter_.clear()
+    assert filter_._young is before
+    filter_.add(b"thing")
+    assert b"thing" in filter_
+    filter_.clear()
+    assert filter_._young is not before and b"thing" not in filter_ and filter_.is_empty
