@@ -28,9 +28,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
-from typing import NamedTuple
 
 from btcnode.child import start_child
+from btcnode.tuples import NamedTuple
 
 PROCESS_BYTES = 64 << 20  # of memory that one takes, with what it works on
 PRESSING_S = 5.0  # between two pieces of work that are worth a process

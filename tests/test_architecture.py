@@ -15,6 +15,7 @@ TEST_LIBRARY = ROOT.parent / "tests/lib"
 ORDER = {
     "counting": 0,
     "record": 0,
+    "tuples": 0,
     "errors": 0,
     "files": 0,
     "compiled": 0,

@@ -25,9 +25,10 @@ from collections.abc import Set as AbstractSet
 from itertools import repeat
 from sys import getsizeof
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Protocol
 
 from btcnode.consensus.connect import BlockDelta
+from btcnode.tuples import NamedTuple
 
 TXID_SIZE = 32
 KEY_COST = 80

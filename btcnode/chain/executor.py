@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 from zlib import crc32
 
 from btcnode.chain.coins_cache import CoinsCache
@@ -67,6 +67,7 @@ from btcnode.primitives.hashes import to_display
 from btcnode.script.caches import ScriptExecutionCache
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.storage.undo import decode_undo, encode_undo
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.chain.proven_coins import ProvenCoins

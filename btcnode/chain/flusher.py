@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from btcnode.chain.coins_cache import CoinsBatch, CoinsCache
 from btcnode.storage.blockfiles import FileChanges
+from btcnode.tuples import NamedTuple
 
 Records = Collection[tuple[int, bytes]]
 

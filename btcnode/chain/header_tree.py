@@ -18,7 +18,6 @@ import secrets
 from array import array
 from collections.abc import Collection, Iterable
 from struct import Struct
-from typing import NamedTuple
 
 from btcnode.chain.block_status import (
     FAILED_CHILD,
@@ -41,6 +40,7 @@ from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, sha256d, to_display
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.storage.block_index import IndexColumns
+from btcnode.tuples import NamedTuple
 
 SEQUENCE_ACTIVE_FROM_DISK = 0  # of the blocks of the chain that was active when the node stopped
 SEQUENCE_FROM_DISK = 1  # of every other block that a former run received

@@ -20,13 +20,14 @@ from collections.abc import Sequence
 from enum import Enum
 from hashlib import blake2b
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
 from btcnode.consensus.pow import block_work, permitted_transition
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, sha256d
+from btcnode.tuples import NamedTuple
 
 MAX_BLOCKS_PER_SECOND = 6  # the fastest that timestamps can stay above the median of the last eleven
 SHORT_SIZE = 48  # a header without its parent's hash

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
 
 from btcnode.chain.coins_cache import CoinsCache
+from btcnode.tuples import NamedTuple
 
 _CHANGES_TRIED = 1000  # a reader that is overtaken so often has met a defect, not bad luck
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from btcnode.compiled import current, look_for
 from btcnode.primitives.block import ParsedBlock
@@ -17,6 +17,7 @@ from btcnode.primitives.hashes import BlockHash
 from btcnode.script.caches import ScriptExecutionCache
 from btcnode.script.runs import verified_inputs
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_jobs
+from btcnode.tuples import NamedTuple
 
 INPUTS_FOR_KERNEL = 64  # a block with so many is worth the loading of kernels
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 from itertools import pairwise
 from struct import Struct
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.deployments import script_flags
@@ -40,6 +40,7 @@ from btcnode.primitives.tx import Tx
 from btcnode.record import record, struct
 from btcnode.script.flags import VERIFY_WITNESS
 from btcnode.script.verify import ScriptFailure, ScriptJob
+from btcnode.tuples import NamedTuple
 
 MAX_SCRIPT_SIZE = 10_000  # bytes; a longer script_pubkey can never be spent
 _OP_RETURN = 0x6A

@@ -6,8 +6,6 @@ with that push taken out.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from btcnode.consensus.commitment import commitment_index
 from btcnode.errors import DecodeError
 from btcnode.networks.parameters import NetworkParams
@@ -19,6 +17,7 @@ from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 from btcnode.script.flags import VERIFY_DERSIG, VERIFY_NULLDUMMY, VERIFY_P2SH, VERIFY_WITNESS
 from btcnode.script.scriptparse import BAD_OP, iter_ops, push_data
 from btcnode.script.verify import verify_input
+from btcnode.tuples import NamedTuple
 
 SIGNET_HEADER = b"\xec\xc7\xda\xa2"  # begins the push that holds the solution
 SIGNET_FLAGS = VERIFY_P2SH | VERIFY_WITNESS | VERIFY_DERSIG | VERIFY_NULLDUMMY

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from hashlib import sha512
-from typing import NamedTuple
 
 from btcnode.descriptors.curve import pubkey_tweak_add, seckey_tweak_add
 from btcnode.errors import DecodeError
@@ -14,6 +13,7 @@ from btcnode.primitives.addresses import base58check_decode, base58check_encode
 from btcnode.primitives.hashes import hash160, sha256
 from btcnode.script.encoding import is_compressed_pubkey
 from btcnode.script.signatures import CURVE_ORDER, is_valid_pubkey, pubkey_create
+from btcnode.tuples import NamedTuple
 
 HARDENED = 1 << 31
 MAX_DEPTH = 255

@@ -6,9 +6,11 @@ Through coincurve's low-level binding of libsecp256k1, as ``script/signatures.py
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from coincurve._libsecp256k1 import ffi, lib
+
+from btcnode.tuples import NamedTuple
 
 _NULL = ffi.NULL
 _new = ffi.new

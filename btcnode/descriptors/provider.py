@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from btcnode.descriptors.bip32 import KeyOrigin
 from btcnode.descriptors.taproot import SpendData, TaprootTree
 from btcnode.primitives.hashes import hash160
 from btcnode.script.signatures import pubkey_create
+from btcnode.tuples import NamedTuple
 
 MAX_NONCES = 10_000  # of 132 bytes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from btcnode.script.sighash import tapbranch_hash, tapleaf_hash
 from btcnode.script.signatures import is_valid_xonly, taproot_tweak_pubkey
@@ -13,6 +12,7 @@ from btcnode.script.tapscript import (
     LEAF_MASK,
     is_valid_control_size,
 )
+from btcnode.tuples import NamedTuple
 
 MAX_TREE_DEPTH = 128
 NO_KEY = bytes(32)  # an internal key or merkle root that is not known

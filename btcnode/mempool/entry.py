@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import NamedTuple
 
 from btcnode.mempool.feerate import FeeSize
 from btcnode.mempool.linearize import chunk_up, linearize
 from btcnode.primitives.hashes import Txid, Wtxid
 from btcnode.primitives.tx import Tx
+from btcnode.tuples import NamedTuple
 
 WITNESS_SCALE_FACTOR = 4
 

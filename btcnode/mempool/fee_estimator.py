@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from math import floor, isfinite
-from typing import NamedTuple
 
 from btcnode.mempool.entry import MempoolEntry
 from btcnode.mempool.fee_stats import ConfirmStats, Estimation
+from btcnode.tuples import NamedTuple
 
 MIN_BUCKET = 100.0  # satoshi per kvB
 MAX_BUCKET = 1e7

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import NamedTuple
 
 from btcnode.mempool.feerate import fee_at
 from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT, MempoolOptions
@@ -18,6 +17,7 @@ from btcnode.script.scriptparse import (
     witness_program,
 )
 from btcnode.script.solver import match_multisig, script_type
+from btcnode.tuples import NamedTuple
 
 MAX_STANDARD_VERSION = 3
 MIN_STANDARD_NONWITNESS_SIZE = 65  # 64 bytes can pose as an inner node of a merkle tree (CVE-2017-12842)

@@ -13,7 +13,6 @@ from itertools import islice
 from math import inf
 from operator import attrgetter
 from struct import Struct
-from typing import NamedTuple
 
 from btcnode.collector import leave_out
 from btcnode.consensus.transactions import format_money
@@ -27,6 +26,7 @@ from btcnode.primitives.amounts import COIN
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.tx import Tx
+from btcnode.tuples import NamedTuple
 
 EVICTION_SHARE = 20  # a full pool is brought down by this part of its budget: 5 %
 MOST_AT_ONCE = 400  # transactions that leave a large pool in one go: 5 ms; the others go with the next that come

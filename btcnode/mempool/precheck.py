@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.deployments import script_flags
@@ -27,6 +27,7 @@ from btcnode.mempool.rejection import Rejection, TxResult
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 from btcnode.script.verify import ScriptJob
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.mempool.pool import Mempool, Staged

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from btcnode.primitives.hashes import Txid, Wtxid
 from btcnode.primitives.tx import Tx
 from btcnode.record import struct
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.mempool.entry import MempoolEntry

@@ -7,7 +7,9 @@ and few are not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.hashes import BlockHash, from_display
+from btcnode.tuples import NamedTuple
 
 
 class AssumeUtxo(NamedTuple):

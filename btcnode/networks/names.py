@@ -5,9 +5,8 @@ Light to import: ``btcnode-cli`` needs no more of a network than this.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from btcnode.errors import ConfigError
+from btcnode.tuples import NamedTuple
 
 
 class NetworkName(NamedTuple):

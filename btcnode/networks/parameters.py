@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from struct import pack
-from typing import Any, NamedTuple
+from typing import Any
 
 from btcnode.errors import BtcnodeError, ConfigError
 from btcnode.networks.names import MAINNET, REGTEST, SIGNET, TESTNET3, TESTNET4, NetworkName, network_named
@@ -18,6 +18,7 @@ from btcnode.primitives.amounts import COIN
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, from_display, sha256d, to_display
 from btcnode.record import record, replace
+from btcnode.tuples import NamedTuple
 
 BIP34_IMPLIES_BIP30_LIMIT = 1_983_702  # first height whose BIP34 coinbase may repeat one of before BIP34
 

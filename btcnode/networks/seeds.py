@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+
+from btcnode.tuples import NamedTuple
 
 _DATA = Path(__file__).parent / "data"
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+from btcnode.tuples import NamedTuple
 
 UNLIMITED = 1 << 60  # version 1 writes a number beyond all memory for "no limit"
 # version 2 throttles above memory.high, which is as bad as no memory: the lower one counts

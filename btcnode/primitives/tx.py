@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size, read_compact_size
 from btcnode.primitives.hashes import Txid, Wtxid, sha256d
 from btcnode.primitives.steps import STEP, Steps, joined
+from btcnode.tuples import NamedTuple
 
 NULL_OUTPOINT = bytes(32) + b"\xff\xff\xff\xff"
 SEQUENCE_FINAL = 0xFFFFFFFF

@@ -10,12 +10,13 @@ Ordering that the reactor guarantees for one peer: ``PeerConnected`` first, then
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 from btcnode.protocol.connections.kinds import ConnectionKind
 from btcnode.record import record
 from btcnode.settings.permissions import Permission
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.errors import RuleViolation

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.header import HEADER_SIZE, header_hash
@@ -116,6 +116,7 @@ from btcnode.protocol.transactions.private_broadcast import PrivateBroadcast
 from btcnode.protocol.transactions.reconciliation import Reconciliation
 from btcnode.protocol.transactions.tx_intake import TxIntake
 from btcnode.protocol.transactions.tx_relay import TxRelay
+from btcnode.tuples import NamedTuple
 from btcnode.wire import messages as m
 from btcnode.wire.codec import LimitExceeded, Message
 from btcnode.wire.constants import BIP31_VERSION

@@ -7,9 +7,9 @@ import hmac
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from btcnode.settings.groups.rpc import Account
+from btcnode.tuples import NamedTuple
 
 SALT_BYTES = 16
 

@@ -16,7 +16,7 @@ from contextvars import copy_context
 from functools import partial
 from ipaddress import ip_address
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from btcnode.net.turns import Turn, Turns
 from btcnode.rpc.http1 import (
@@ -37,6 +37,7 @@ from btcnode.rpc.http1 import (
 )
 from btcnode.rpc.reply import RETRY_LATER, Pending, Reply, resumed
 from btcnode.rpc.room import Room, Ticket, working
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.rpc.auth import Caller

@@ -18,13 +18,14 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from btcnode.observe.garbage import GarbageRest
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.places import Place
 from btcnode.rpc.reply import until_counted
 from btcnode.side_processes import SideProcesses, Work
+from btcnode.tuples import NamedTuple
 
 M = TypeVar("M")
 T = TypeVar("T")

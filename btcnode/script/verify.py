@@ -7,7 +7,7 @@ whose output has a standard shape goes through ``templates`` first; whatever tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from btcnode.primitives.coin import txout_script
 from btcnode.primitives.compactsize import compact_size
@@ -35,6 +35,7 @@ from btcnode.script.scriptparse import is_p2sh, is_push_only, push_data, witness
 from btcnode.script.sighash import SighashContext, SignatureVerifier, annex_digest, tapleaf_hash
 from btcnode.script.tapscript import LEAF_MASK, LEAF_TAPSCRIPT, has_op_success, is_committed, is_valid_control_size
 from btcnode.script.templates import fast_verify
+from btcnode.tuples import NamedTuple
 
 _ANCHOR_PROGRAM = b"\x4e\x73"  # pay-to-anchor: witness version 1, spendable by anybody
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from btcnode.observe.progress import STATES, Rates, Snapshot, duration
 from btcnode.protocol.chronicle import Departure
 from btcnode.protocol.connections.peer_score import THROTTLED_BELOW
 from btcnode.record import record
 from btcnode.services.fee_survey import ProjectedBlock
+from btcnode.tuples import NamedTuple
 
 BUSY = 0.7  # above this share of the time a stage is what the others wait for
 SHOWN = 60  # characters of the reason of a disconnect

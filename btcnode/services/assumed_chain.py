@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from btcnode.chain.assumed import forget_undo_above
 from btcnode.chain.chainstate import Chainstate
@@ -24,6 +24,7 @@ from btcnode.services.snapshot_files import SnapshotContentError, SnapshotFileEr
 from btcnode.storage.layout import META_HISTORY
 from btcnode.storage.snapshot_load import SnapshotRefused, load_coins
 from btcnode.storage.utxo_snapshot import HEADER, SnapshotHeader, parse_header
+from btcnode.tuples import NamedTuple
 
 HISTORY_SHARE = 8  # the chain below gets this part of the coin cache
 MIN_HISTORY_CACHE = 4 << 20

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from math import inf, log2
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS
 from btcnode.chain.chainstate import Chainstate
@@ -40,6 +40,7 @@ from btcnode.storage.coins import UtxoStats as CoinTotals
 from btcnode.storage.undo import decode_undo
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.prefetch import thread_disk_reads
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.utreexo.coin_proof import CoinProof

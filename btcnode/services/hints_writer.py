@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO
 from btcnode.consensus.connect import BIP30_OVERWRITTEN
@@ -19,6 +19,7 @@ from btcnode.services.earlier_coins import coins_after
 from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_files import output_file, sync_output
 from btcnode.storage.coin_changes import CoinChanges
+from btcnode.tuples import NamedTuple
 
 REPORT_PARTS = 20
 

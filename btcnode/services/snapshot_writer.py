@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from btcnode.errors import StorageError
 from btcnode.services.chain import Chain
@@ -14,6 +13,7 @@ from btcnode.services.pruner import Pruner
 from btcnode.services.snapshot_files import SnapshotBlocksError, output_file, sync_output
 from btcnode.storage.durable import storage_error
 from btcnode.storage.utxo_snapshot import SnapshotHeader, write_coins
+from btcnode.tuples import NamedTuple
 
 
 class WrittenSnapshot(NamedTuple):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.networks.assumeutxo import AssumeUtxo
@@ -28,6 +28,7 @@ from btcnode.services.snapshot_files import SnapshotContentError
 from btcnode.services.utxo_shares import FOLDER, SUFFIX, UtxoShares
 from btcnode.storage.utxo_chunk_file import ChunkTree, PartFile, discard, discard_part, part_path, tree_path
 from btcnode.storage.utxo_snapshot import VERSION
+from btcnode.tuples import NamedTuple
 from btcnode.wire.messages import UtxoTree
 
 TOLD = 0.05  # of the set, from one line in the log to the next

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from btcnode.errors import DecodeError, StorageError
 from btcnode.files import open_regular
@@ -17,6 +16,7 @@ from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.services.chain import Chain
 from btcnode.storage.utxo_chunk_file import ChunkTree, read_chunk, tree_of
 from btcnode.storage.utxo_snapshot import HEADER, VERSION, parse_header
+from btcnode.tuples import NamedTuple
 from btcnode.wire.messages import GetUtxoSet, GetUtxoTree, UtxoSetChunk, UtxoTree
 
 FOLDER = "share"

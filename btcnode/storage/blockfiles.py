@@ -19,7 +19,6 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from btcnode.errors import CorruptionError, LostDatabaseError, StorageError
 from btcnode.files import open_regular, read_limited
@@ -47,6 +46,7 @@ from btcnode.storage.layout import (
 )
 from btcnode.storage.lmdb_errors import CORE_ADVICE, LOST_ADVICE
 from btcnode.storage.obfuscation import MAX_KEY_FILE_BYTES, ZERO_KEY, Obfuscation, open_obfuscation
+from btcnode.tuples import NamedTuple
 
 _ADVICE = "start with --reindex"
 _BLOCK_FILES = "blk?????.dat"

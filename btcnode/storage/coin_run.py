@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 import lmdb
@@ -29,6 +29,7 @@ from btcnode.storage.durable import is_full, sync_directory, sync_file
 from btcnode.storage.mapped_memory import append_value, zeros
 from btcnode.storage.page_check import check_file
 from btcnode.storage.read_ahead import ReadAhead
+from btcnode.tuples import NamedTuple
 
 NAME_SIZE = 8
 FILTER_BITS = 6  # for each entry: with two outputs to a transaction 8 % of strange txids pass

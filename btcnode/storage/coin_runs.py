@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import lmdb
 
@@ -26,6 +26,7 @@ from btcnode.storage.coin_process import MergeProcess, WriteProcess
 from btcnode.storage.coin_run import SUFFIX, CoinRun, RunDamageError, RunRecord, merged, write_run
 from btcnode.storage.durable import storage_error
 from btcnode.storage.lmdb_errors import is_damage, translate
+from btcnode.tuples import NamedTuple
 
 BACKGROUND_ENTRIES = 200_000  # from so many on a merge has a process of its own, and a flush does not do it
 WRITE_ENTRIES = 50_000  # from so many on a flush, or a set, has a process, which takes 50 ms to start

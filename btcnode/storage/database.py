@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import lmdb
 
@@ -59,6 +59,7 @@ from btcnode.storage.lmdb_errors import LOST_ADVICE, REINDEX_ADVICE, translate, 
 from btcnode.storage.locking import DirectoryLock
 from btcnode.storage.older_layout import bring_up_to_date
 from btcnode.storage.page_check import WHOLE_BYTES, check_file
+from btcnode.tuples import NamedTuple
 
 DEFAULT_MAP_SIZE = 4 << 30  # address space, not memory or disk
 MAX_MAP_SIZE = 1 << 44

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from hashlib import sha256
-from typing import NamedTuple
 
 from btcnode.side_processes import SideProcesses
+from btcnode.tuples import NamedTuple
 
 MODULUS = 2**3072 - 1103717
 SHORTFALL = 1103717

@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
 from struct import Struct
-from typing import NamedTuple
 
 from btcnode.errors import CorruptionError
+from btcnode.tuples import NamedTuple
 
 WHOLE_BYTES = 16 << 20  # files up to this size are looked at as a whole: 0.2 s
 

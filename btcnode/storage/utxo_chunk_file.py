@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
-from typing import NamedTuple
 
 from btcnode.errors import StorageError
 from btcnode.files import open_regular, read_limited
@@ -29,6 +28,7 @@ from btcnode.primitives.chunk_tree import (
     split_hashes,
 )
 from btcnode.storage.durable import storage_error, sync_directory, write_all, write_durably
+from btcnode.tuples import NamedTuple
 
 MAGIC = b"btcnutx\x01"
 _HEAD = Struct("<8sQQ")

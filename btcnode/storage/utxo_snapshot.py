@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from itertools import chain, groupby
 from struct import Struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from btcnode.errors import DecodeError
 from btcnode.networks.names import NETWORKS
@@ -20,6 +20,7 @@ from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash
 from btcnode.storage.coins import CoinItem
 from btcnode.storage.undo import compress_coin, encode_varint
+from btcnode.tuples import NamedTuple
 
 MAGIC = b"utxo\xff"
 VERSION = 2

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 from btcnode.errors import BtcnodeError, DecodeError, Fault, RuleViolation, StorageError
 from btcnode.primitives.block import ParsedBlock
@@ -23,6 +23,7 @@ from btcnode.record import record, struct
 from btcnode.storage.block_import import BlockImport, iter_blocks, xor_key_beside
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.driver import ChainDriver
+from btcnode.tuples import NamedTuple
 
 READ_AHEAD_BYTES = 8 << 20  # read from a file and not stored yet, if there is memory; twice that while a batch is read
 READ_AHEAD_BLOCKS = 512

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from btcnode.chain.coins_cache import CoinsCache
 from btcnode.sync.memory_plan import MIB, MIN_QUEUE, MemoryPlan
 from btcnode.sync.process_memory import Resident
+from btcnode.tuples import NamedTuple
 
 MIN_CACHE = 4 * MIB
 HEADROOM = 0.05  # of the budget: what one block adds between two looks

@@ -7,7 +7,7 @@ as they do not take it, and gives way when ``MemoryLimiter`` sees them come.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from btcnode.tuples import NamedTuple
 
 MIB = 1 << 20
 

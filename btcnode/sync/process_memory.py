@@ -8,7 +8,8 @@ import resource
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+
+from btcnode.tuples import NamedTuple
 
 
 class Resident(NamedTuple):

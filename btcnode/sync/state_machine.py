@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
 
 from btcnode.errors import BtcnodeError
 from btcnode.record import record
+from btcnode.tuples import NamedTuple
 
 STALL_SECONDS = 60.0  # without a new header or block, while there are some to come
 NOBODY_SECONDS = 6.0  # the same, and nobody to ask

@@ -20,11 +20,11 @@ import sys
 import zlib
 from array import array
 from struct import Struct
-from typing import NamedTuple
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
+from btcnode.tuples import NamedTuple
 
 REQUEST = Struct("<QB3xIIII")
 ANSWER = Struct("<QB3xIIiIIII")

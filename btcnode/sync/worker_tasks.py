@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.script.runs import NO_CODE
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.sync.work_estimate import longest_decoding, longest_verification, usual_seconds
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.swiftsync.fold import FoldJob

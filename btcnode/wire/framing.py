@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from struct import Struct
-from typing import NamedTuple
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.hashes import sha256d
+from btcnode.tuples import NamedTuple
 from btcnode.wire.constants import MAX_PROTOCOL_MESSAGE_LENGTH
 
 FRAME_HEADER_SIZE = 24

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import pytest
 from btcnode.protocol import commands, effects, events
 from btcnode.record import fields_given, record, struct
 from btcnode.record import replace as changed
+from btcnode.tuples import NamedTuple
 from btcnode.wire import messages
 
 
@@ -204,3 +206,43 @@ def test_changed_without_becoming_a_dataclass() -> None:
     with pytest.raises(TypeError):
         changed(one, z=1)  # type: ignore[call-arg]
     assert list(fields_given(Late)) == ["x", "y", "made"]
+
+
+class Pair(NamedTuple):
+    """Two, with words of its own."""
+
+    left: int
+    right: list[int] | None = None
+
+    @property
+    def both(self) -> tuple[int, list[int] | None]:
+        """Both of them."""
+        return self.left, self.right
+
+    @classmethod
+    def of(cls, left: int) -> Pair:
+        """Make one."""
+        return cls(left)
+
+
+class TypingsPair(typing.NamedTuple):
+    """Two, with words of its own."""
+
+    left: int
+    right: list[int] | None = None
+
+
+def test_named_tuples_are_as_typings() -> None:
+    pair = Pair.of(1)
+    assert (pair, pair.both, pair._replace(right=[2])) == ((1, None), (1, None), (1, [2]))
+    assert repr(pair) == "Pair(left=1, right=None)" and pair._asdict() == {"left": 1, "right": None}
+    assert pickle.loads(pickle.dumps(pair)) == copy.deepcopy(pair) == pair
+    for name in ("_fields", "_field_defaults", "__match_args__", "__doc__", "__module__"):
+        assert getattr(Pair, name) == getattr(TypingsPair, name)
+    assert typing.get_type_hints(Pair) == typing.get_type_hints(TypingsPair)
+    with pytest.raises(TypeError):
+        Pair()  # type: ignore[call-arg]
+    with pytest.raises(AttributeError):
+        pair.left = 2  # type: ignore[misc]
+    with pytest.raises(TypeError, match="without default"):
+        type(NamedTuple)("Wrong", (NamedTuple,), {"__annotations__": {"a": "", "b": ""}, "a": 1})  # type: ignore[misc]

@@ -6,13 +6,14 @@ import logging
 import os
 import socket
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from btcnode.net.proxy.errors import DialError
 from btcnode.net.proxy.i2p import I2pRouter
 from btcnode.net.proxy.reach import reach
 from btcnode.net.proxy.socks5 import CredentialsGenerator, negotiate
 from btcnode.settings.addresses import ProxyAddress, ProxyPlan
+from btcnode.tuples import NamedTuple
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 PREFIX_SIZE = 8  # bytes of the credentials' prefix, as in Core

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 
 from btcnode.net.proxy.errors import DialError
+from btcnode.tuples import NamedTuple
 
 _Read = Callable[[int], Awaitable[bytes]]
 REPLY_TIMEOUT = 20.0  # seconds for each answer of the proxy: Tor takes long to reach a peer

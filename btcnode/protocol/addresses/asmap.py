@@ -7,9 +7,8 @@ default*. Numbers are written as a class in unary and the place within the class
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from btcnode.primitives.hashes import sha256d
+from btcnode.tuples import NamedTuple
 
 ADDRESS_BITS = 128
 _RETURN, _JUMP, _MATCH, _DEFAULT = range(4)

@@ -8,8 +8,8 @@ discouragement, which is bounded on its own. Bans do not reach anybody with the 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple
 
+from btcnode.tuples import NamedTuple
 from btcnode.wire.netaddr import NetAddress, Network
 from btcnode.wire.subnet import SubNet, masked
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from btcnode.protocol.limits import PROBE_AFTER
 from btcnode.record import record
+from btcnode.tuples import NamedTuple
 
 NEVER, IN_TURN, FIRST = 0, 1, 2  # values of Role.eviction
 

@@ -23,9 +23,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import field
 from math import inf
-from typing import NamedTuple
 
 from btcnode.record import struct
+from btcnode.tuples import NamedTuple
 
 URGENT = frozenset({"ping", "headers", "cmpctblock", "getblocktxn", "getdata", "getheaders"})
 _CLASSES = {

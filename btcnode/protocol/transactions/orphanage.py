@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from btcnode.mempool.options import MAX_STANDARD_TX_WEIGHT
 from btcnode.primitives.tx import Tx
@@ -22,6 +22,7 @@ from btcnode.protocol.limits import (
     ORPHAN_SCORE_INPUTS,
     RESERVED_ORPHAN_WEIGHT_PER_PEER,
 )
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from random import Random

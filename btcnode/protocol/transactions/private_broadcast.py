@@ -9,7 +9,7 @@ it is tried again. Behaviour and messages are those of Bitcoin Core 31.
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from btcnode.primitives.hashes import to_display
 from btcnode.protocol.connections.kinds import ConnectionKind
@@ -27,6 +27,7 @@ from btcnode.protocol.limits import (
     PRIVATE_BROADCASTS_PER_TX,
 )
 from btcnode.record import struct
+from btcnode.tuples import NamedTuple
 from btcnode.wire.constants import MIN_PEER_PROTO_VERSION, MSG_TX, MSG_TYPE_MASK, PROTOCOL_VERSION
 from btcnode.wire.messages import GetData, Inv, InvItem, Ping, Pong, TxMessage, Verack, Version
 from btcnode.wire.messages.handshake import NOWHERE

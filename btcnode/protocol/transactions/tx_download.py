@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import Enum
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from btcnode.mempool.rejection import TxResult
 from btcnode.protocol.limits import (
@@ -32,6 +32,7 @@ from btcnode.protocol.serving.bloom import BloomHasher, RollingBloom
 from btcnode.protocol.transactions.orphanage import Orphanage
 from btcnode.protocol.transactions.tx_requests import TxRequests
 from btcnode.record import struct
+from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.compactsize import compact_size
 from btcnode.record import record
+from btcnode.tuples import NamedTuple
 from btcnode.wire.codec import Message, Reader, encode_var_bytes
 from btcnode.wire.constants import MAX_ADDR_TO_SEND, MAX_ADDRV2_SIZE
 from btcnode.wire.netaddr import NetAddress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import MIN_TX_SIZE
@@ -12,6 +12,7 @@ from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.primitives.scan import scan_tx_in_steps
 from btcnode.primitives.steps import STEP, Steps
 from btcnode.record import record
+from btcnode.tuples import NamedTuple
 from btcnode.wire.codec import LimitExceeded, Message, Reader, StepwiseMessage
 from btcnode.wire.constants import CMPCTBLOCKS_VERSION, MAX_BLOCK_TXS, MAX_PROTOCOL_MESSAGE_LENGTH
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from struct import Struct
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import to_display
+from btcnode.tuples import NamedTuple
 from btcnode.wire.codec import Message, Reader
 from btcnode.wire.constants import (
     MAX_INV_SIZE,
