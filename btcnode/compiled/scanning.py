@@ -129,7 +129,7 @@ def _judge_inputs(raw: int, end: int, count: int, column: int) -> tuple[int, int
 
 
 def _judge_outputs(raw: int, end: int, count: int, column: int, number: int, to: int) -> tuple[int, int, int]:
-    """Sigops of ``count`` outputs, satoshi (UNKNOWN where one is out of range), and how many are odd.
+    """Sigops of ``count`` outputs, satoshi (UNKNOWN where one or their sum is out of range), and how many are odd.
 
     Odd is an output that may be one that nobody can spend: the numbers of those, the first output having ``number``,
     are written at ``to``.
@@ -138,8 +138,8 @@ def _judge_outputs(raw: int, end: int, count: int, column: int, number: int, to:
     for k in range(count):
         place = load32(column + (k << 2))
         value = load64(raw + place)
-        if value < 0 or value > _MAX_MONEY or total < 0:
-            total = UNKNOWN
+        if value < 0 or value > _MAX_MONEY or total < 0 or total + value > _MAX_MONEY:
+            total = UNKNOWN  # and no sum ever comes near to what 64 bits hold
         else:
             total += value
         size, at = read_compact(raw, place + 8, end)

@@ -90,6 +90,8 @@ def _parsed_key(env: int, key: int, size: int) -> int:
     context, parse = load64(env + SECP_CONTEXT), load64(env + PUBKEY_PARSE)
     if size != 33:
         return env + _KEY if call4(parse, context, env + _KEY, key, size) == 1 else 0
+    if load8(key) != 2 and load8(key) != 3:
+        return 0  # before the table: with another first byte a name is that of an x-only key, or of an empty place
     slot = _slot(env, key)
     if load8(slot) == load8(key) and same32(slot + 1, key + 1):
         return slot + _KEY_AT
@@ -101,7 +103,7 @@ def _parsed_key(env: int, key: int, size: int) -> int:
 
 
 def _slot(env: int, name: int) -> int:
-    """The place of a key in the table by its name: 33 bytes, of which no two keys have the same."""
+    """The place of a key in the table by its name of 33 bytes: a key as serialised, 1 and an x-only one; FF is none."""
     place = (load32(name + 1) ^ load8(name)) & ((1 << load64(env + KEY_BITS)) - 1)
     return load64(env + KEYS) + place * KEY_SLOT
 

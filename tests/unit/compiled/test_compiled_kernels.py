@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from ctypes import addressof, c_char
 from random import Random
 
 import pytest
 
+from btcnode.compiled import spending
 from btcnode.compiled.kernels import Kernels, check_kernels
 from btcnode.primitives.block import TXS_FOR_KERNEL, ParsedBlock, parse_block
 from btcnode.primitives.coin import make_txout
+from btcnode.primitives.hashes import hash160
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
 from btcnode.script.flags import (
@@ -22,12 +25,15 @@ from btcnode.script.flags import (
     VERIFY_WITNESS,
 )
 from btcnode.script.runs import NO_CODE, are_valid, verified_inputs
+from btcnode.script.scriptparse import push_data
+from btcnode.script.sighash import SighashContext
+from btcnode.script.signatures import pubkey_create, sign_ecdsa, sign_schnorr, xonly
 from btcnode.script.verify import ScriptJob
 from btcnode.storage.obfuscation import Obfuscation
 from btcnode.swiftsync.elias_fano import encode_indices
 from btcnode.swiftsync.fold import FoldJob, fold_parsed, spendable_outputs
 from btcnode.testing.blocks import assemble, coinbase_tx, witness_commitment
-from btcnode.testing.templates import TEMPLATES, signed_tx
+from btcnode.testing.templates import TEMPLATES, seckey, signed_tx
 from tests.lib.block_fuzz import mutate_bytes
 from tests.lib.kernels import (
     assert_facts,
@@ -123,6 +129,8 @@ def test_few_transactions_are_not_worth_a_kernel(fast: Kernels) -> None:
         (simple_tx(outpoint(90), values=[-1]), False),
         (simple_tx(outpoint(90), values=[2**63 - 1, 2**63 - 1, 4]), False),
         (simple_tx(outpoint(90), values=[]), False),
+        (simple_tx(outpoint(90), values=[*[21 * 10**14] * 4392, 2**63 - 1 - 4392 * 21 * 10**14]), False),
+        (simple_tx(outpoint(90), values=[*[21 * 10**14] * 8784, 2**64 - 40 - 8784 * 21 * 10**14]), False),
     ],
 )
 def test_what_is_against_a_rule_is_not_sound(kernels: Kernels, changed: Tx, sound: bool) -> None:
@@ -292,6 +300,31 @@ def test_high_s_is_left_to_others_where_it_matters(fast: Kernels) -> None:
     raw = Tx(tx.version, tx.prevouts, tx.script_sigs, tx.sequences, tx.txouts, [[changed, key]], tx.lock_time).raw
     assert assert_proven_is_valid(fast, raw, spent, MANDATORY_VERIFY_FLAGS) == [0]
     assert assert_proven_is_valid(fast, raw, spent, MANDATORY_VERIFY_FLAGS | VERIFY_LOW_S) == []
+
+
+@pytest.mark.parametrize("head", [0, 1, 2, 3, 4, 5, 6, 7, 0xFF])
+@pytest.mark.parametrize("template", ["p2pkh", "p2wpkh"])
+def test_what_is_no_ecdsa_key_is_not_taken_for_an_xonly_one(kernels: Kernels, template: str, head: int) -> None:
+    """The table of keys has those 32 bytes from the first input, and with them a key that verifies the signature."""
+    secret = next(key for key in map(seckey, range(9)) if pubkey_create(key)[0] == 2)
+    key = bytes([head]) + xonly(secret)
+    code = b"\x76\xa9\x14" + hash160(key) + b"\x88\xac"
+    spent = [make_txout(9, b"\x51\x20" + key[1:]), make_txout(8, b"\0" + code[2:23] if template == "p2wpkh" else code)]
+    prevouts, outs = [outpoint(1), outpoint(2)], [make_txout(1, b"")]
+    ctx = SighashContext(Tx(2, prevouts, [b"", b""], [0, 0], outs, [[bytes(64)], []]), spent)
+    digest = ctx.taproot(0, 0)
+    assert digest is not None
+    message = ctx.segwit_v0(1, code, ctx.amount(1), 1) if template == "p2wpkh" else ctx.legacy(1, code, 1)
+    solution = [sign_ecdsa(secret, message) + b"\x01", key]
+    script_sig, stack = (b"", solution) if template == "p2wpkh" else (b"".join(map(push_data, solution)), [])
+    tx = Tx(2, prevouts, [b"", script_sig], [0, 0], outs, [[sign_schnorr(secret, digest)], stack])
+    assert assert_proven_is_valid(kernels, tx.raw, spent, MANDATORY_VERIFY_FLAGS) == ([0, 1] if head == 2 else [0])
+
+
+def test_an_empty_place_of_the_table_has_no_key() -> None:
+    """It has the name FF...: libsecp256k1 ends the process that verifies with a key which it never parsed."""
+    key, kernels = bytearray(b"\xff" * 33), plain_kernels()
+    assert spending._parsed_key(kernels._env(), addressof(c_char.from_buffer(key)), 33) == 0
 
 
 def packed(spends: Sequence[Spend]) -> tuple[bytes, bytes]:
