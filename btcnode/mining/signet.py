@@ -46,10 +46,11 @@ def with_solution(candidate: Candidate, solution: bytes) -> Candidate:
     return Candidate(candidate.header[:36] + root + candidate.header[68:], txs)
 
 
-def solve_challenge(candidate: Candidate, params: NetworkParams, keys: SigningProvider) -> Candidate | None:
+def solve_challenge(candidate: Candidate, params: NetworkParams, keys: SigningProvider | None) -> Candidate | None:
     """The block as the network's challenge wants it, before the proof of work, which the signature does not cover.
 
-    None when ``keys`` cannot satisfy the challenge. A challenge that anybody satisfies leaves the block as it is.
+    None when ``keys``, if there are any, cannot satisfy the challenge. A challenge that anybody satisfies leaves the
+    block as it is.
     """
     challenge = params.signet_challenge
     if challenge is None:
@@ -64,7 +65,8 @@ def solve_challenge(candidate: Candidate, params: NetworkParams, keys: SigningPr
     if virtual is None:
         return None
     spent = {virtual.to_sign.prevouts[0]: virtual.to_spend.txouts[0]}
-    signed, errors = sign_transaction(virtual.to_sign, keys, spent, _DEFAULT_SIGHASH)
+    signer = keys if keys is not None else SigningProvider()
+    signed, errors = sign_transaction(virtual.to_sign, signer, spent, _DEFAULT_SIGHASH)
     if errors:
         return None
     script_sig, stack = signed.script_sigs[0], signed.witnesses[0] if signed.witnesses else []

@@ -6,12 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import field
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from btcnode.consensus.ancestry import Ancestry
 from btcnode.consensus.headers import check_version
 from btcnode.consensus.subsidy import block_subsidy
-from btcnode.descriptors.provider import SigningProvider
 from btcnode.mempool.entry import Chunk
 from btcnode.mempool.pool import Mempool
 from btcnode.mining.assembler import coinbase_transaction
@@ -23,6 +22,9 @@ from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.tx import Tx
 from btcnode.primitives.units import Unit
 from btcnode.record import record, struct
+
+if TYPE_CHECKING:
+    from btcnode.descriptors.provider import SigningProvider
 
 REFRESH_SECONDS = 5  # a changed mempool alone is no reason for a new template more often (Core's rule)
 MOST_CHUNKS = 20_000  # that are taken at once, a millisecond or two: more than a block holds
@@ -152,7 +154,7 @@ class TemplateMaker:
         self._params = params
         self.limits = limits if limits is not None else BlockLimits()
         self.version = version
-        self.keys = keys if keys is not None else SigningProvider()
+        self.keys = keys
         self._last: Template | None = None
         self.making = asyncio.Lock()  # who makes a template beside the loop has others wait for it
         self.made = 0

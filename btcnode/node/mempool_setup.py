@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from btcnode.descriptors.provider import Secret, SigningProvider
 from btcnode.mempool.eviction import DensityEviction, EvictionPolicy, LruKFeeEviction
 from btcnode.mempool.options import MempoolOptions
 from btcnode.mempool.pool import Mempool
@@ -15,6 +14,7 @@ from btcnode.primitives.amounts import COIN
 from btcnode.primitives.hashes import to_display
 
 if TYPE_CHECKING:
+    from btcnode.descriptors.provider import SigningProvider
     from btcnode.networks.parameters import NetworkParams
     from btcnode.settings.groups.mempool import MempoolSettings
     from btcnode.settings.groups.mining import MiningSettings
@@ -52,14 +52,23 @@ def make_template_maker(settings: MiningSettings, params: NetworkParams) -> Temp
         reserved_weight=settings.blockreservedweight,
         min_feerate=settings.blockmintxfee,
     )
+    version = settings.blockversion if params.mineable else None
+    on_chosen = _log_feerates if settings.printpriority else _log_nothing
+    return TemplateMaker(params, limits, version=version, keys=_signet_keys(settings), on_chosen=on_chosen)
+
+
+def _signet_keys(settings: MiningSettings) -> SigningProvider | None:
+    """What signs blocks of a signet of one's own; None without a key."""
+    if not settings.signetkey:
+        return None
+    from btcnode.descriptors.provider import Secret, SigningProvider  # which hardly any node needs at its start
+
     keys = SigningProvider()
     for key in settings.signetkey:
         secret = Secret(*key)
         keys.add_pubkey(secret.pubkey)
         keys.add_secret(secret)
-    version = settings.blockversion if params.mineable else None
-    on_chosen = _log_feerates if settings.printpriority else _log_nothing
-    return TemplateMaker(params, limits, version=version, keys=keys, on_chosen=on_chosen)
+    return keys
 
 
 def _log_nothing(_: Selection) -> None:

@@ -615,9 +615,10 @@ def test_what_a_start_loads(tmp_path: Path) -> None:
     loaded = set(loaded_text.split())
     late = {"cryptography", "ctypes.util", "datetime", "decimal", "email", "fractions", "http", "httptools", "lzma",
             "pickle", "rich", "shutil", "sqlite3", "tempfile", "typer", "zmq", "btcnode.chain.shadow",
-            "btcnode.descriptors.descriptor", "btcnode.net.nat", "btcnode.rpc.rest", "btcnode.rpc.methods.net",
+            "btcnode.descriptors.descriptor", "btcnode.descriptors.provider", "btcnode.net.nat", "btcnode.rpc.rest",
+            "btcnode.rpc.methods.net",
             "btcnode.wallet.wallet", "btcnode.wire.v2_transport", "btcnode.services.swift_sync",
             "btcnode.indexes.store", "btcnode.swiftsync.fold", "btcnode.utreexo.stump"}  # fmt: skip
     assert "btcnode.rpc.methods.blocks" in loaded
     assert late & loaded == set()
-    assert len([name for name in loaded if name.startswith("btcnode")]) <= 452
+    assert len([name for name in loaded if name.startswith("btcnode")]) <= 446

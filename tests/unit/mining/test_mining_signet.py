@@ -68,12 +68,14 @@ def test_a_challenge_that_anybody_meets_needs_no_solution() -> None:
     params = params_for("signet", signet_challenge=b"\x51")
     candidate = draft(params)
     assert solve_challenge(candidate, params, provider()) is candidate
+    assert solve_challenge(candidate, params, None) is candidate
     assert solve_challenge(candidate, params_for("regtest"), provider()) is candidate
 
 
 def test_the_public_signet_is_not_for_everybody() -> None:
     params = params_for("signet")
     assert solve_challenge(draft(params), params, provider(*KEYS)) is None
+    assert solve_challenge(draft(params), params, None) is None
 
 
 def test_without_a_commitment_there_is_no_place_for_a_solution() -> None:

@@ -136,8 +136,10 @@ def test_options() -> None:
         signetkey=(key,),
     )
     assert maker.limits == BlockLimits(max_weight=6000, reserved_weight=6000, min_feerate=5000)
+    assert maker.keys is not None
     assert (maker.version, len(maker.keys.secrets)) == (1337, 1)
-    assert maker_of(blockversion=1337).version is None
+    without = maker_of(blockversion=1337)
+    assert (without.version, without.keys) == (None, None)
 
 
 def test_feerates_of_what_is_chosen_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
