@@ -46,27 +46,51 @@ def is_allowed() -> bool:
 
 
 def look_for() -> Kernels | None:
-    """Load the kernels if that is allowed, unless they are loaded or were looked for just now; takes 0.05 s once."""
-    global _kernels, _next_look, _making
+    """Load the kernels if that is allowed, unless they are loaded or were looked for just now; takes 0.05 s once.
+
+    Raises nothing: whatever is wrong with them or with what makes them is logged, and they are not looked for again.
+    """
+    global _kernels, _allowed, _next_look
     if _kernels is None and _allowed and monotonic() >= _next_look and _lock.acquire(blocking=False):
         try:
-            from btcnode.compiled.kernels import load_kernels
-            from btcnode.compiled.machine_code import NoMachineCode, is_possible, start_making
-
-            _next_look = monotonic() + LOOK_INTERVAL
-            if not is_possible():
-                return None
-            try:
-                _kernels = load_kernels()
-                log.info("compiled kernels are in use")
-            except NoMachineCode as error:
-                if _making is None and _may_make:
-                    log.info(
-                        "kernels are compiled for this processor, plain Python does their work meanwhile: %s", error
-                    )
-                    _making = start_making()
-            if _making is not None:
-                _making.poll()
+            _kernels = _load()
+        except Exception as error:  # of llvmlite, coincurve, OpenSSL: they are installed in all sorts of ways
+            _allowed = False
+            log.warning("no compiled kernels, plain Python does their work: %s: %s", type(error).__name__, error)
         finally:
+            _next_look = monotonic() + LOOK_INTERVAL
             _lock.release()
     return _kernels
+
+
+def _load() -> Kernels | None:
+    """The kernels, None where they are not there yet: they are made then, if that is allowed."""
+    from btcnode.compiled.machine_code import NotThereYet, is_possible
+
+    if not is_possible():
+        return None
+    from btcnode.compiled.kernels import load_kernels
+
+    try:
+        kernels = load_kernels()
+    except NotThereYet as error:
+        _make(str(error))
+        return None
+    log.info("compiled kernels are in use")
+    return kernels
+
+
+def _make(reason: str) -> None:
+    """Have them made, once; say so where that has failed."""
+    global _making, _may_make
+    from btcnode.compiled.machine_code import start_making
+
+    if _making is None and _may_make:
+        log.info("kernels are compiled for this processor, plain Python does their work meanwhile: %s", reason)
+        _making, _may_make = start_making(), False
+        failed = _making is None
+    else:
+        failed = _making is not None and _making.poll() not in (None, 0)
+    if failed:
+        log.warning("kernels cannot be compiled: python -m btcnode.compiled says why")
+        _making = None

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISREG, S_IWOTH
 from typing import Any
 
 _MAGIC = b"btcnode kernels 1\n"
@@ -28,6 +28,10 @@ _MAKE = (
 
 class NoMachineCode(Exception):
     """There is none, and why."""
+
+
+class NotThereYet(NoMachineCode):
+    """There is none, but it can be made."""
 
 
 class MachineCode:
@@ -90,21 +94,30 @@ def path() -> Path:
 
 
 def load() -> MachineCode:
-    """Load the file that ``make`` has made; raises NoMachineCode where there is none, or where it is damaged."""
-    file = path()
+    """Load the file that ``make`` has made; raises NoMachineCode: NotThereYet where there is none or a damaged one."""
+    return MachineCode(_read(path()))
+
+
+def _read(file: Path) -> bytes:
+    """The code in a file; a damaged one is deleted. Raises as ``load`` does."""
     try:
-        facts = file.stat()
-        if facts.st_uid != os.geteuid() or not S_ISREG(facts.st_mode) or facts.st_size > MAX_SIZE:
-            raise NoMachineCode(f"{file} is not one that this user has made")
-        data = file.read_bytes()
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # which does not wait for somebody to write into a pipe
+        try:
+            facts = os.fstat(handle)
+            ours = facts.st_uid == os.geteuid() and S_ISREG(facts.st_mode) and not facts.st_mode & S_IWOTH
+            if not ours or facts.st_size > MAX_SIZE:
+                raise NoMachineCode(f"{file} is not one that this user has made")
+            data = os.read(handle, facts.st_size)
+        finally:
+            os.close(handle)
     except OSError as error:
-        raise NoMachineCode(str(error)) from None
+        raise NotThereYet(str(error)) from None
     head, code = data[: len(_MAGIC) + _DIGEST_SIZE], data[len(_MAGIC) + _DIGEST_SIZE :]
     if head != _MAGIC + hashlib.sha256(code).digest():
         with contextlib.suppress(OSError):
             file.unlink()
-        raise NoMachineCode(f"{file} is damaged")
-    return MachineCode(code)
+        raise NotThereYet(f"{file} is damaged")
+    return code
 
 
 def make() -> Path:
@@ -112,21 +125,34 @@ def make() -> Path:
 
     Raises NoMachineCode where that is impossible.
     """
-    from btcnode.compiled.translate import translate
-
     file = path()
-    if file.exists():
+    with contextlib.suppress(NotThereYet):
+        _read(file)
         return file
-    code = translate(_target()[1])
+    try:
+        from btcnode.compiled.translate import translate
+
+        code = translate(_target()[1])
+    except Exception as error:  # numba, llvmlite and numpy fail in many ways where one does not go with the others
+        raise NoMachineCode(f"they cannot be compiled: {type(error).__name__}: {error}") from error
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix="kernels-", suffix=".part")
-        with os.fdopen(handle, "wb") as out:
-            out.write(_MAGIC + hashlib.sha256(code).digest() + code)
-        Path(name).replace(file)
+        _keep(file, _MAGIC + hashlib.sha256(code).digest() + code)
     except OSError as error:
         raise NoMachineCode(f"the kernels cannot be kept: {error}") from None
     return file
+
+
+def _keep(file: Path, data: bytes) -> None:
+    """Write a file that is there as a whole or not at all; raises OSError."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix="kernels-", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+        Path(name).replace(file)
+    except OSError:
+        Path(name).unlink(missing_ok=True)  # on a disk that is full above all
+        raise
 
 
 def start_making() -> subprocess.Popen[bytes] | None:

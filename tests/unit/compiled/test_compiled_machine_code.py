@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,54 @@ def test_it_is_made_where_that_is_allowed_and_looked_for_again(cache: Path, monk
     assert compiled.look_for() is not None and started == [1]
 
 
+@needs_numba
+@pytest.mark.parametrize("error", [RuntimeError("of llvmlite"), AttributeError("of coincurve"), NoMachineCode("ours")])
+def test_whatever_fails_is_said_once_and_no_error_of_the_caller(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    tries: list[int] = []
+
+    def fail() -> Kernels:
+        tries.append(1)
+        raise error
+
+    monkeypatch.setattr("btcnode.compiled.kernels.load_kernels", fail)
+    compiled.allow(make=True)
+    for _ in range(3):
+        monkeypatch.setattr(compiled, "_next_look", 0.0)
+        assert compiled.look_for() is None and compiled.current() is None
+    assert tries == [1] and not compiled.is_allowed() and compiled._making is None
+    assert [record.message for record in caplog.records] == [
+        f"no compiled kernels, plain Python does their work: {type(error).__name__}: {error}"
+    ]
+
+
+@needs_numba
+@pytest.mark.parametrize("start", ["ends", "never begins"])
+def test_a_making_that_fails_is_said_and_not_tried_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, start: str
+) -> None:
+    cache.unlink()
+    started: list[int] = []
+
+    class Failed:
+        def poll(self) -> int | None:
+            return 1
+
+    def begin() -> Failed | None:
+        started.append(1)
+        return Failed() if start == "ends" else None
+
+    monkeypatch.setattr(machine_code, "start_making", begin)
+    compiled.allow(make=True)
+    for _ in range(4):
+        monkeypatch.setattr(compiled, "_next_look", 0.0)
+        assert compiled.look_for() is None
+    assert started == [1] and compiled.is_allowed()  # another process may make them
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert said == ["kernels cannot be compiled: python -m btcnode.compiled says why"]
+
+
 def test_without_numba_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_code, "find_spec", lambda name: None)
     compiled.allow(make=True)
@@ -147,3 +196,38 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("btcnode.compiled.translate.translate", lambda machine: b"code")
     with pytest.raises(NoMachineCode, match="cannot be kept"):
         make()
+
+
+@needs_numba
+def test_a_compiler_that_fails_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(machine: object) -> bytes:
+        raise AttributeError("module 'numpy' has no attribute 'trapz'")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("btcnode.compiled.translate.translate", fail)
+    with pytest.raises(NoMachineCode, match="cannot be compiled: AttributeError: module 'numpy'"):
+        make()
+
+
+@needs_numba
+def test_a_disk_that_is_full_keeps_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("btcnode.compiled.translate.translate", lambda machine: b"code")
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(NoMachineCode, match="No space left"):
+        make()
+    assert list((tmp_path / "btcnode").iterdir()) == []
+
+
+@needs_numba
+def test_what_others_can_write_to_and_pipes_are_not_loaded(cache: Path) -> None:
+    cache.chmod(0o646)
+    with pytest.raises(NoMachineCode, match="not one that this user has made"):
+        load()
+    cache.unlink()
+    os.mkfifo(cache)
+    with pytest.raises(NoMachineCode, match="not one that this user has made"):
+        load()
