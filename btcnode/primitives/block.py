@@ -25,6 +25,7 @@ MIN_TX_SIZE = 10  # version, two counts, lock time: bounds the count before anyt
 SEGWIT_MARKER_SIZE = 2
 TXS_IN_STEP = 500  # about two milliseconds
 TXS_FOR_KERNEL = 12  # fewer are scanned in less time than it takes to call one
+TXS_AT_ONCE = 30_000  # the smallest that there are take a kernel and the making of lists 25 milliseconds
 
 
 class ParsedBlock:
@@ -131,7 +132,7 @@ def parse_block(raw: bytes, *, exact: bool = True) -> ParsedBlock:
 def parse_block_in_steps(raw: bytes) -> Steps[ParsedBlock]:
     """The same in steps, without ``exact``."""
     block, p = _begun(raw)
-    end = _scan_at_once(block, p)
+    end = _scan_at_once(block, p) if block.n_tx <= TXS_AT_ONCE else None
     if end is not None:
         return _ended(block, end, exact=False)
     for at in range(0, block.n_tx, TXS_IN_STEP):

@@ -11,7 +11,7 @@ import pytest
 
 from btcnode.compiled import spending
 from btcnode.compiled.kernels import Kernels, check_kernels
-from btcnode.primitives.block import TXS_FOR_KERNEL, ParsedBlock, parse_block
+from btcnode.primitives.block import TXS_FOR_KERNEL, ParsedBlock, parse_block, parse_block_in_steps
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import hash160
 from btcnode.primitives.merkle import merkle_root
@@ -112,6 +112,26 @@ def test_few_transactions_are_not_worth_a_kernel(fast: Kernels) -> None:
     raw = block_of([simple_tx(outpoint(k)) for k in range(TXS_FOR_KERNEL - 2)])
     with with_kernels(fast):
         assert parse_block(raw).facts is None
+
+
+@pytest.mark.parametrize(("most", "steps"), [(1_501, 0), (1_500, 3)])
+def test_more_transactions_than_any_block_had_are_no_single_step(
+    fast: Kernels, monkeypatch: pytest.MonkeyPatch, most: int, steps: int
+) -> None:
+    monkeypatch.setattr("btcnode.primitives.block.TXS_AT_ONCE", most)
+    raw = block_of([simple_tx(outpoint(k)) for k in range(1, 1_501)])
+    with with_kernels(fast):
+        parsing = parse_block_in_steps(raw)
+        taken = 0
+        while True:
+            try:
+                next(parsing)
+            except StopIteration as end:
+                block = end.value
+                break
+            taken += 1
+    assert (taken, block.facts is not None) == (steps, steps == 0)
+    assert block.txids == parse_block(raw).txids
 
 
 @pytest.mark.parametrize(
