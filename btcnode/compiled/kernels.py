@@ -17,7 +17,7 @@ from btcnode.compiled import entries, folding, hashing, scanning, spending
 from btcnode.compiled.entries import ENTRIES
 from btcnode.compiled.machine_code import MachineCode, NoMachineCode, load, openssl_functions
 
-KEY_BITS = 14  # 16,384 places for parsed keys, 1.7 MB for each thread
+KEY_BITS = 14  # 16,384 places for parsed keys, 1.7 MB for each thread that verifies
 _KERNEL_ROOM = 1024  # bytes beside what is hashed
 
 Call = Callable[..., int]
@@ -95,11 +95,17 @@ class _Environment:
 
     def __init__(self, functions: tuple[int, int], secp: tuple[int, ...], prepare: Callable[[int], None]) -> None:
         self._room = bytearray(spending.ENV_SIZE)
-        self._keys = bytearray(b"\xff") * (spending.KEY_SLOT << KEY_BITS)
+        self._keys = bytearray()
         self.address = _address(self._room)
-        numbers = [*functions, *secp, _address(self._keys), KEY_BITS]
+        numbers = [*functions, *secp, 0, KEY_BITS]
         self._room[: 8 * len(numbers)] = b"".join([number.to_bytes(8, "little") for number in numbers])
         prepare(self.address)
+
+    def give_keys(self) -> None:
+        """Room for parsed keys, unless it is there: only a thread that verifies needs any."""
+        if not self._keys:
+            self._keys = bytearray(b"\xff") * (spending.KEY_SLOT << KEY_BITS)
+            self._room[spending.KEYS : spending.KEYS + 8] = _address(self._keys).to_bytes(8, "little")
 
 
 def _address(room: bytearray) -> int:
@@ -154,11 +160,13 @@ class Kernels:
         self._pack_kept = calls[entries.PACK_KEPT.name]
         self._apply_key = calls[entries.APPLY_KEY.name]
 
-    def _env(self) -> int:
-        found = getattr(self._threads, "environment", None)
+    def _env(self, *, verifying: bool = False) -> int:
+        found: _Environment | None = getattr(self._threads, "environment", None)
         if found is None:
             found = self._threads.environment = _Environment(self._functions, self._secp, _set_up)
-        return int(found.address)
+        if verifying:
+            found.give_keys()
+        return found.address
 
     def merkle_root(self, hashes: bytes) -> tuple[bytes, bool]:
         """See ``primitives.merkle.merkle_root``: of at least one hash, one behind the other."""
@@ -223,7 +231,7 @@ class Kernels:
         count_at = len(table)
         table += bytes(8)
         status = self._verify_spends(
-            self._env(),
+            self._env(verifying=True),
             raw, len(raw), coins, len(coins), jobs, flags, table,
         )  # fmt: skip
         if status < 0:

@@ -344,7 +344,7 @@ def test_what_is_no_ecdsa_key_is_not_taken_for_an_xonly_one(kernels: Kernels, te
 def test_an_empty_place_of_the_table_has_no_key() -> None:
     """It has the name FF...: libsecp256k1 ends the process that verifies with a key which it never parsed."""
     key, kernels = bytearray(b"\xff" * 33), plain_kernels()
-    assert spending._parsed_key(kernels._env(), addressof(c_char.from_buffer(key)), 33) == 0
+    assert spending._parsed_key(kernels._env(verifying=True), addressof(c_char.from_buffer(key)), 33) == 0
 
 
 def packed(spends: Sequence[Spend]) -> tuple[bytes, bytes]:
@@ -397,6 +397,22 @@ def test_threads_have_rooms_of_their_own(fast: Kernels) -> None:
     for thread in threads:
         thread.join()
     assert results == [0] * 80
+
+
+def test_only_a_thread_that_verifies_has_room_for_keys(fast: Kernels) -> None:
+    raw, coins = packed([spend("p2wpkh")])
+    sizes: list[int] = []
+
+    def work() -> None:
+        fast.merkle_root(bytes(64))
+        sizes.append(len(fast._threads.environment._keys))
+        fast.verify_spends(raw, coins, 1, MANDATORY_VERIFY_FLAGS)
+        sizes.append(len(fast._threads.environment._keys))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert sizes == [0, spending.KEY_SLOT << 14]
 
 
 def test_the_check_of_loaded_kernels_passes(kernels: Kernels) -> None:
