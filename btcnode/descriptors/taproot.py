@@ -33,12 +33,12 @@ class _Branch(NamedTuple):
     leaves: list[tuple[int, list[bytes]]]
 
 
-def _join(left: _Branch, right: _Branch) -> _Branch:
-    for _, way in left.leaves:
-        way.append(right.hash)
-    for _, way in right.leaves:
-        way.append(left.hash)
-    return _Branch(tapbranch_hash(left.hash, right.hash), left.leaves + right.leaves)
+def _join(one: _Branch, other: _Branch) -> _Branch:
+    for _, way in one.leaves:
+        way.append(other.hash)
+    for _, way in other.leaves:
+        way.append(one.hash)
+    return _Branch(tapbranch_hash(one.hash, other.hash), one.leaves + other.leaves)
 
 
 def _assemble(leaves: Sequence[Leaf]) -> _Branch | None:
@@ -50,7 +50,7 @@ def _assemble(leaves: Sequence[Leaf]) -> _Branch | None:
         if not 0 <= depth <= MAX_TREE_DEPTH or depth + 1 < len(open_branches):
             raise ValueError("not a depth-first order")
         while len(open_branches) > depth and (left := open_branches[depth]) is not None:
-            node = _join(left, node)
+            node = _join(node, left)  # the later ones first, as in Core, whose PSBTs tell leaves in this order
             open_branches.pop()
             if depth == 0:
                 raise ValueError("more than one tree")
@@ -139,7 +139,7 @@ class TaprootTree:
         return data
 
     def ordered_leaves(self) -> list[Leaf]:
-        """The leaves in the order in which joining the branches left them (depth first)."""
+        """The leaves in the order in which joining the branches left them: depth first, from the last one."""
         return [self.leaves[number] for number, _ in self._root.leaves] if self._root else []
 
 

@@ -86,6 +86,21 @@ def test_createrawtransaction_refuses(running: Running, params: list[Any], code:
     assert message in answer["message"]
 
 
+def test_leaves_of_a_tree_are_told_from_the_last_one(running: Running) -> None:
+    """So a bitcoind tells them; other programs and a second round take them as they stand."""
+    key = "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
+    a, b, c = (f"and_v(v:pk({key}),older({age}))" for age in (1, 2, 3))
+    for tree, order in ((f"{{{a},{b}}}", "21"), (f"{{{a},{{{b},{c}}}}}", "321"), (f"{{{{{a},{b}}},{c}}}", "321")):
+        text = running.call("getdescriptorinfo", f"tr({key},{tree})")["descriptor"]
+        (address,) = running.call("deriveaddresses", text)
+        psbt = running.call("createpsbt", INPUTS, [{address: 1}])
+        for _ in range(2):
+            psbt = running.call("utxoupdatepsbt", psbt, [text])
+            leaves = running.call("decodepsbt", psbt)["outputs"][0]["taproot_tree"]
+            assert "".join(str(int(leaf["script"][-4:-2], 16) - 0x50) for leaf in leaves) == order
+            assert {leaf["depth"] for leaf in leaves} == ({1} if len(order) == 2 else {1, 2})
+
+
 def test_createrawtransaction_builds(running: Running) -> None:
     raw = running.call("createrawtransaction", INPUTS, [{ADDRESS: "0.5"}, {"data": "00" * 80}], 7)
     tx = running.call("decoderawtransaction", raw)
