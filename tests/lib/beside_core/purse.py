@@ -563,7 +563,7 @@ class PurseLife:
     def _sent_each(self, done: Sequence[Tree], wallet: str) -> None:
         """Look at what each node has sent."""
         txids = [str(row["txid"] if isinstance(row, dict) and "txid" in row else row) for row in done]
-        if len(txids[0]) != 64 or "{" in txids[0]:
+        if any(len(txid) != 64 or "{" in txid for txid in txids):
             return
         for words, txid in zip(self.pair.words, txids, strict=True):
             words[SENT] = txid
