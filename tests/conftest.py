@@ -10,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from btcnode import compiled
+
 # A busy machine is no fault of the tests: how long an example takes to be made or tried is not judged.
 hypothesis.settings.register_profile("btcnode", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("btcnode")
@@ -40,6 +42,13 @@ def logging_as_before() -> Iterator[None]:
             log.setLevel(found[0])
             log.handlers[:] = found[1]
             log.propagate = found[2]
+
+
+@pytest.fixture(autouse=True)
+def kernels_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node inside a test loads kernels for the whole process: each test begins without them, and without leave."""
+    for name, value in (("_kernels", None), ("_allowed", False), ("_may_make", False)):
+        monkeypatch.setattr(compiled, name, value)
 
 
 @pytest.fixture(scope="session")

@@ -229,7 +229,7 @@ class PoolModel(RuleBasedStateMachine):
         self.drop(trimmed)
         lost = {
             txid
-            for txid in lost
+            for txid in lost & self.model.keys()  # some were trimmed
             if any(p not in self.coins and p[:32] not in self.model for p in self.model[txid].tx.prevouts)
         }
         self.pool.remove([self.model[txid] for txid in sorted(lost)], RemovalReason.REORG)

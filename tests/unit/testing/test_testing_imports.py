@@ -29,6 +29,7 @@ sys.meta_path.insert(0, Refuse())
 import btcnode
 for module in pkgutil.walk_packages(btcnode.__path__, "btcnode."):
     of_an_extra = module.name == "btcnode.data" or module.name.startswith("btcnode.data.")
+    of_an_extra |= module.name == "btcnode.compiled.translate"  # for the process that has numba compile
     if module.name != sys.argv[1] and not module.name.endswith("__main__") and not of_an_extra:
         importlib.import_module(module.name)
         print(module.name)
