@@ -95,7 +95,7 @@ FUZZED: dict[str, tuple[str, ...]] = {
     "options": ("--bitcoind", SAME, "--cases", "2"),
     "peers": ("--events", "300", "--world", "300"),
     "rpc": ("--cases", "1", "--random-only", "--seconds", "3", "--passes", "bare", "--methods", "uptime"),
-    "scripts": ("--cases", "20", "--out", "CACHE/scripts"),
+    "scripts": ("--cases", "20", "--mixtures", "20", "--out", "CACHE/scripts"),
     "swiftsync": ("--rounds", "20"),
     "utreexo": ("--operations", "200"),
     "wallets": ("--kills", "1", "--seconds", "0.5"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from btcnode import compiled
+from btcnode.compiled import kernels as kernels_module
 from btcnode.compiled.kernels import Kernels, interpreted_kernels, load_kernels
 from btcnode.compiled.machine_code import is_possible, make
 from btcnode.consensus.locks import LOCKTIME_THRESHOLD
@@ -28,6 +29,17 @@ def compiled_kernels() -> Kernels | None:
         return None
     make()
     return load_kernels()
+
+
+def fresh_kernels(key_bits: int = kernels_module.KEY_BITS) -> Kernels | None:
+    """Compiled ones with an unused table of ``1 << key_bits`` parsed keys in this thread; None where there are none."""
+    if compiled_kernels() is None:
+        return None
+    usual, kernels_module.KEY_BITS = kernels_module.KEY_BITS, key_bits
+    try:
+        return load_kernels()  # which tries them, and so gives this thread its table
+    finally:
+        kernels_module.KEY_BITS = usual
 
 
 @cache
