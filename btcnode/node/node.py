@@ -102,6 +102,7 @@ class Node:
 
 def _load_rest() -> None:
     """Import what the second and third stage are made of: a tenth of a second, in which the disk can do its part."""
+    import btcnode.node.assembling
     import btcnode.node.running
     import btcnode.rpc.methods.blocks  # noqa: F401  (what others ask a node first)
 
