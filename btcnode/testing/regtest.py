@@ -148,7 +148,7 @@ class RegtestNode:
         for what is no amount of at least a satoshi, TypeError for what is neither text nor a number, DecodeError for
         what is no address of regtest, RpcError when the node refuses.
         """
-        wanted = _satoshi(amount)
+        wanted = satoshi_of(amount)
         target = script_for_address(address, self.node.settings.params)
         with self._paying:
             height, coins = self.run(self._spendable())
@@ -215,8 +215,8 @@ class RegtestNode:
         self.close()
 
 
-def _satoshi(amount: Decimal | str | float) -> int:
-    """Raises AmountError, ValueError, TypeError."""
+def satoshi_of(amount: Decimal | str | float) -> int:
+    """An amount of more than 0 in BTC as satoshi; raises AmountError, ValueError, TypeError."""
     if isinstance(amount, bool) or not isinstance(amount, str | Decimal | int | float):
         raise TypeError(f"an amount is text or a number, not {type(amount).__name__}")
     number = amount if isinstance(amount, str | Decimal) else Decimal(str(amount))
