@@ -230,10 +230,8 @@ class Kernels:
         columns, table = _rooms(sizes)
         count_at = len(table)
         table += bytes(8)
-        status = self._verify_spends(
-            self._env(verifying=True),
-            raw, len(raw), coins, len(coins), jobs, flags, table,
-        )  # fmt: skip
+        env = self._env(verifying=True)
+        status = self._verify_spends(env, raw, len(raw), coins, len(coins), jobs, flags, table)
         if status < 0:
             return None
         count = int.from_bytes(table[count_at:], "little")
@@ -251,10 +249,7 @@ class Kernels:
         """The outpoints of the outputs that are marked SPENT_LATER."""
         count = marks.count(folding.SPENT_LATER)
         columns = Spread(*(bytearray(16 * count) for _ in range(3)))
-        starts = _column(first_out)
-        self._spread_outputs(
-            b"".join(txids), starts, len(txids), marks, *columns
-        )  # fmt: skip
+        self._spread_outputs(b"".join(txids), _column(first_out), len(txids), marks, *columns)
         return columns
 
     def pack_kept(self, block: Outputs, marks: bytearray, prefixes: bytes) -> tuple[bytes, int]:
@@ -262,14 +257,10 @@ class Kernels:
 
         ``prefixes``: four bytes in front of a coin, then those of one of the coinbase.
         """
-        raw, txids = block.raw, b"".join(block.txids)
-        out_pos, first_out = _column(block.out_pos), _column(block.first_out)
+        raw, columns = block.raw, (_column(block.out_pos), _column(block.first_out), b"".join(block.txids))
         room = bytearray(len(raw) + 42 * marks.count(folding.KEPT))
         heads = bytearray(prefixes + bytes(8))
-        size = self._pack_kept(
-            raw, len(raw), out_pos, first_out, txids, block.n_tx, marks, heads,
-            room,
-        )  # fmt: skip
+        size = self._pack_kept(raw, len(raw), *columns, block.n_tx, marks, heads, room)
         return bytes(memoryview(room)[:size]), int.from_bytes(heads[8:], "little")
 
     def apply_key(self, data: bytes, key: bytes) -> bytes:
@@ -314,10 +305,7 @@ def _with_addresses(kernel: Callable[..., int]) -> Call:
 
     def call(*arguments: int | bytes | bytearray) -> int:
         kept = [ctypes.c_char_p(each) if isinstance(each, bytes) else each for each in arguments]
-        numbers = [
-            ctypes.cast(each, ctypes.c_void_p).value if isinstance(each, ctypes.c_char_p) else each for each in kept
-        ]
-        return kernel(*numbers)
+        return kernel(*[_pointer(each) if isinstance(each, ctypes.c_char_p) else each for each in kept])
 
     return _with_rooms(call)
 

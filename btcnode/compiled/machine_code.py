@@ -52,7 +52,7 @@ class MachineCode:
 
 
 def is_possible() -> bool:
-    """Whether the compiler is installed (the extra ``compiled``) and the machine's byte order is the kernels'."""
+    """Whether numba is installed, which is not offered everywhere, and the machine's byte order is the kernels'."""
     return sys.byteorder == "little" and find_spec("numba") is not None and find_spec("llvmlite") is not None
 
 

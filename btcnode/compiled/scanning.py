@@ -184,6 +184,20 @@ def find_body(raw: int, start: int, end: int) -> tuple[int, int, int, int]:
     return body, count, at, 1
 
 
+def outline(raw: int, start: int, end: int, in_pos: int, out_pos: int) -> tuple[int, int, int, int, int, int, int]:
+    """Where the parts of the transaction at ``start`` are, with each input and output noted in its column.
+
+    The body, the number of inputs, the offset behind these, the number of outputs, the witness, the lock time (UNKNOWN
+    for what is no transaction), and 1 for the form with witness, else 0.
+    """
+    body, inputs, at, flags = find_body(raw, start, end)
+    after = place_inputs(raw, at, end, inputs, in_pos)
+    outputs, at = (UNKNOWN, 0) if body < 0 or after < 0 else read_compact(raw, after, end)
+    witness = UNKNOWN if outputs < 0 else place_outputs(raw, at, end, outputs, out_pos)
+    at = skip_witness(raw, witness, end, inputs) if flags and witness >= 0 else witness
+    return body, inputs, after, outputs, witness, at if at + 4 <= end else UNKNOWN, flags
+
+
 def scan_block(env: int, raw: int, at: int, end: int, n_tx: int, columns: int, found: int) -> int:
     """Scan ``n_tx`` transactions at offset ``at`` of the block that ends at ``end`` or before; 0, or UNKNOWN.
 
@@ -202,13 +216,9 @@ def scan_block(env: int, raw: int, at: int, end: int, n_tx: int, columns: int, f
     store32(first_out, 0)
     for i in range(n_tx):
         start = at
-        body, count, at, flags = find_body(raw, start, end)
         in_column, out_column = in_pos + (inputs << 2), out_pos + (outputs << 2)
-        at = place_inputs(raw, at, end, count, in_column)
-        outs, at = (UNKNOWN, 0) if at < 0 else read_compact(raw, at, end)
-        witness = UNKNOWN if outs < 0 else place_outputs(raw, at, end, outs, out_column)
-        at = skip_witness(raw, witness, end, count) if flags and witness >= 0 else witness
-        if body < 0 or at < 0 or at + 4 > end:
+        body, count, _, outs, witness, at, _ = outline(raw, start, end, in_column, out_column)
+        if at < 0:
             return UNKNOWN
         more, final = _judge_inputs(raw, end, count, in_column)
         others, value, lost = _judge_outputs(raw, end, outs, out_column, outputs, odd_outputs + (odd << 2))

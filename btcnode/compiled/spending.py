@@ -20,15 +20,7 @@ from btcnode.compiled.memory import (
     store32,
     store64,
 )
-from btcnode.compiled.scanning import (
-    UNKNOWN,
-    find_body,
-    place_inputs,
-    place_outputs,
-    read_compact,
-    skip_stack,
-    skip_witness,
-)
+from btcnode.compiled.scanning import UNKNOWN, outline, read_compact, skip_stack
 
 # offsets in the environment: functions of libsecp256k1, and its context
 SECP_CONTEXT, PUBKEY_PARSE, DER_PARSE, NORMALIZE, ECDSA_VERIFY, XONLY_PARSE, SCHNORR_VERIFY, TWEAK_CHECK = range(
@@ -580,13 +572,9 @@ def _place_coins(coins: int, at: int, end: int, count: int, column: int) -> int:
 
 def _open_tx(env: int, start: int, end: int) -> int:
     """Note where the parts of the transaction at ``start`` are; the offset behind it, or UNKNOWN."""
-    raw, in_pos, out_pos = load64(env + _RAW), load64(env + _IN_POS), load64(env + _OUT_POS)
-    body, count, at, flags = find_body(raw, start, end)
-    after = place_inputs(raw, at, end, count, in_pos)
-    outs, at = (UNKNOWN, 0) if after < 0 else read_compact(raw, after, end)
-    witness = UNKNOWN if outs < 1 else place_outputs(raw, at, end, outs, out_pos)
-    at = skip_witness(raw, witness, end, count) if flags and witness >= 0 else witness
-    if body < 0 or at < 0 or at + 4 > end:
+    in_pos, out_pos = load64(env + _IN_POS), load64(env + _OUT_POS)
+    _, count, after, outputs, witness, at, flags = outline(load64(env + _RAW), start, end, in_pos, out_pos)
+    if at < 0 or outputs == 0:
         return UNKNOWN
     store64(env + _START, start)
     store64(env + _AFTER_INPUTS, after)

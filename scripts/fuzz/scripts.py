@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
@@ -32,6 +34,9 @@ from tests.lib.script_fuzz import (
     groups,
 )
 from tests.lib.spend_mixtures import MixtureResult, fuzz_mixture
+
+T = TypeVar("T", FuzzResult, MixtureResult)
+Task = tuple[int, int, int]  # seed, first number, how many
 
 CASES_PER_GROUP = (1 + MUTATIONS_PER_BASE) * FLAG_SETS_PER_CASE
 GROUPS_PER_TASK = 400
@@ -52,21 +57,26 @@ def run_groups(seed: int, start: int, count: int) -> FuzzResult:
     return result
 
 
+def results_of(work: Callable[[int, int, int], T], tasks: Sequence[Task], jobs: int, out: Path) -> Iterator[T]:
+    """What comes of the tasks, told as it goes; each disagreement is written to a file."""
+    shown = time.monotonic()
+    with ProcessPoolExecutor(jobs) as pool:
+        for number, done in enumerate(as_completed([pool.submit(work, *task) for task in tasks]), 1):
+            result = done.result()
+            for case in result.disagreements:
+                print(f"DISAGREEMENT {case.note}: {case.ours} / {case.kernel}: {case.write(out)}", flush=True)
+            yield result
+            if time.monotonic() - shown > 10:
+                shown = time.monotonic()
+                print(f"{number:,} of {len(tasks):,} tasks", flush=True)
+
+
 def run(cases: int, seed: int, jobs: int, out: Path) -> FuzzResult:
     total, started = FuzzResult(), time.monotonic()
     wanted = -(-cases // CASES_PER_GROUP)
     tasks = [(seed, start, min(GROUPS_PER_TASK, wanted - start)) for start in range(0, wanted, GROUPS_PER_TASK)]
-    with ProcessPoolExecutor(jobs) as pool:
-        shown = 0.0
-        for done in as_completed([pool.submit(run_groups, *task) for task in tasks]):
-            result = done.result()
-            for case in result.disagreements:
-                print(f"DISAGREEMENT {case.note}: {case.ours} / {case.kernel}: {case.write(out)}", flush=True)
-            total.merge(result)
-            elapsed = time.monotonic() - started
-            if elapsed - shown > 10:
-                shown = elapsed
-                print(f"{total.cases:,} cases, {total.cases / elapsed:,.0f}/s", flush=True)
+    for result in results_of(run_groups, tasks, jobs, out):
+        total.merge(result)
     elapsed = time.monotonic() - started
     print(f"seed {seed}: {total.cases:,} cases and {total.self_checks:,} fast-path checks in {elapsed:.1f} s")
     print(f"{total.cases / elapsed:,.0f} cases/s with {jobs} job(s), {len(total.disagreements)} disagreements")
@@ -98,17 +108,8 @@ def run_all_mixtures(mixtures: int, seed: int, jobs: int, out: Path) -> MixtureR
         return total
     starts = range(0, mixtures, MIXTURES_PER_TASK)
     tasks = [(seed, start, min(MIXTURES_PER_TASK, mixtures - start)) for start in starts]
-    with ProcessPoolExecutor(jobs) as pool:
-        shown = 0.0
-        for done in as_completed([pool.submit(run_mixtures, *task) for task in tasks]):
-            result = done.result()
-            for case in result.disagreements:
-                print(f"DISAGREEMENT {case.note}: {case.ours} / {case.kernel}: {case.write(out)}", flush=True)
-            total.merge(result)
-            elapsed = time.monotonic() - started
-            if elapsed - shown > 10:
-                shown = elapsed
-                print(f"{total.transactions:,} mixtures, {total.transactions / elapsed:,.0f}/s", flush=True)
+    for result in results_of(run_mixtures, tasks, jobs, out):
+        total.merge(result)
     print(f"seed {seed}: {total.transactions:,} mixtures in {time.monotonic() - started:.1f} s", end=", ")
     print(f"{len(total.disagreements)} disagreements")
     print(f"{total.proven.total():,} of {total.inputs.total():,} inputs were proven by compiled kernels")
