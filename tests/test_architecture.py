@@ -17,6 +17,7 @@ ORDER = {
     "record": 0,
     "tuples": 0,
     "errors": 0,
+    "imports": 0,
     "files": 0,
     "compiled": 0,
     "collector": 0,

@@ -1,1 +1,5 @@
 """The two commands: ``btcnode`` and ``btcnode-cli``."""
+
+from btcnode.imports import find_quickly
+
+find_quickly()
