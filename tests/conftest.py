@@ -1,10 +1,11 @@
-"""Shared fixtures: where the vectors lie."""
+"""What all tests share: where the vectors lie, and a state of the process that the test before has not changed."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +23,33 @@ DEFAULT_VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 def vectors_dir() -> Path:
     """The test data: ``BTCNODE_VECTORS``, by default ``../shared/vectors`` beside the checkout."""
     return Path(os.environ.get("BTCNODE_VECTORS", DEFAULT_VECTORS))
+
+
+def set_apart() -> None:
+    """What is there stays: the garbage collector looks at what comes later only."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Two million objects are made of ten thousand cases and the modules they are in, and all of them stay.
+
+    To look through them takes more than a second: again and again while they are made, later wherever a test collects.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        set_apart()
+
+
+@pytest.fixture(scope="module")
+def set_apart_again() -> Iterator[None]:
+    """For tests that have the collector look at everything."""
+    yield
+    set_apart()
 
 
 def logging_state() -> dict[str, tuple[int, list[logging.Handler], bool]]:

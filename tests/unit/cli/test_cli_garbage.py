@@ -10,6 +10,8 @@ import pytest
 
 from btcnode.cli.run import GC_THRESHOLDS
 
+pytestmark = pytest.mark.usefixtures("set_apart_again")
+
 KEPT = 700_000  # objects: what some 50,000 transactions of a mempool are
 
 

@@ -13,6 +13,8 @@ from btcnode.simulate.scenario import read_scenario
 from tests.lib.object_sizes import container_sizes
 from tests.lib.protocol_bench import Bench
 
+pytestmark = pytest.mark.usefixtures("set_apart_again")
+
 SCENARIO = """
 [network]
 nodes = 14

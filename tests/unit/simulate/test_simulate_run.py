@@ -23,6 +23,8 @@ from btcnode.testing.memory_chain import MemoryChain
 from btcnode.testing.simulator import SimNode
 from btcnode.testing.small_pool import SmallPool
 
+pytestmark = pytest.mark.usefixtures("set_apart_again")
+
 BASE = """
 [network]
 nodes = {nodes}
