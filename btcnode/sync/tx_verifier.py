@@ -17,7 +17,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
 
+from btcnode.chain.script_checks import INPUTS_FOR_KERNEL
+from btcnode.compiled import current, look_for
 from btcnode.primitives.tx import Tx
+from btcnode.script.runs import are_valid
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_transaction
 from btcnode.sync.job_clock import JobClock
 from btcnode.sync.tx_order import TxOrder
@@ -74,6 +77,16 @@ def verify_batch(jobs: Sequence[ScriptJob]) -> BatchResult:
         if failure is not None:
             return BatchResult(n, failure, clock.last())
     return BatchResult(len(jobs), None, clock.all())
+
+
+def verify_beside(jobs: Sequence[ScriptJob]) -> BatchResult:
+    """``verify_batch`` in a thread that has nothing else to do: with kernels, where there are any."""
+    clock = JobClock()
+    if sum([len(job.spent) for job in jobs]) >= INPUTS_FOR_KERNEL:
+        look_for()
+    if current() is not None and are_valid(jobs):
+        return BatchResult(len(jobs), None, clock.all())
+    return verify_batch(jobs)
 
 
 def is_small(jobs: Sequence[ScriptJob]) -> bool:
@@ -244,7 +257,7 @@ class TxVerifier:
 
     def _verify_here(self, shard: _Shard | None, batch: list[_Waiting]) -> None:
         self.verified_here += len(batch)
-        running = self._thread.submit(verify_batch, [waiting.job for waiting in batch])
+        running = self._thread.submit(verify_beside, [waiting.job for waiting in batch])
         running.add_done_callback(lambda future: self._call_back(self._answered, shard, batch, future))
 
     def _call_back(self, *call: object) -> None:

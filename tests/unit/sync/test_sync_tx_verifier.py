@@ -13,9 +13,11 @@ from btcnode.networks.parameters import params_for
 from btcnode.script.errors import ScriptError
 from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptFailure, ScriptJob
-from btcnode.sync.tx_verifier import TxVerifier, verify_batch
+from btcnode.sync import tx_verifier
+from btcnode.sync.tx_verifier import TxVerifier, verify_batch, verify_beside
 from btcnode.sync.worker_pool import WorkerPool
 from btcnode.sync.worker_tasks import BatchResult, TxTask
+from tests.lib.kernels import compiled_kernels, with_kernels
 from tests.lib.mempool_lab import MempoolLab, pay
 
 PARAMS = params_for("regtest")
@@ -78,6 +80,22 @@ def test_without_workers_a_thread_verifies(jobs: list[tuple[ScriptJob, bytes, bo
     verdicts, verifier = asyncio.run(run(None, jobs))
     check(verdicts, jobs)
     assert verifier.verified_here >= len(jobs)
+
+
+def test_a_thread_verifies_with_kernels(
+    jobs: list[tuple[ScriptJob, bytes, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = compiled_kernels()
+    if kernels is None:
+        pytest.skip("numba is not installed")
+    looks: list[int] = []
+    monkeypatch.setattr(tx_verifier, "look_for", lambda: looks.append(1))
+    with with_kernels(kernels):
+        check(asyncio.run(run(None, jobs))[0], jobs)
+        monkeypatch.setattr(tx_verifier, "verify_transaction", None)  # the plain way is not asked for what is valid
+        good = [each for each in jobs if each[2]] * 2
+        assert verify_beside([job for job, _, _ in good])[:2] == (len(good), None)
+    assert len(looks) == 1  # batches of fewer inputs are not worth the loading of kernels
 
 
 def test_workers_verify(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
