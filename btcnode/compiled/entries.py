@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from btcnode.compiled import folding, hashing, scanning, spending
+from btcnode.compiled import folding, hashing, scanning, spending, undo
 
 
 class Entry(NamedTuple):
@@ -23,6 +23,7 @@ SPREAD_INPUTS = Entry("spread_inputs", folding.spread_inputs)
 SPREAD_OUTPUTS = Entry("spread_outputs", folding.spread_outputs)
 PACK_KEPT = Entry("pack_kept", folding.pack_kept)
 APPLY_KEY = Entry("apply_key", folding.apply_key)
+ENCODE_UNDO = Entry("encode_undo", undo.encode_undo)
 ENTRIES = (
     FOLD_MERKLE_TREE,
     SCAN_BLOCK,
@@ -32,4 +33,5 @@ ENTRIES = (
     SPREAD_OUTPUTS,
     PACK_KEPT,
     APPLY_KEY,
+    ENCODE_UNDO,
 )

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from btcnode.compiled import entries, folding, hashing, scanning, spending
+from btcnode.compiled import entries, folding, hashing, scanning, spending, undo
 from btcnode.compiled.entries import ENTRIES
 from btcnode.compiled.machine_code import MachineCode, NoMachineCode, load, openssl_functions
 
@@ -159,6 +159,7 @@ class Kernels:
         self._spread_outputs = calls[entries.SPREAD_OUTPUTS.name]
         self._pack_kept = calls[entries.PACK_KEPT.name]
         self._apply_key = calls[entries.APPLY_KEY.name]
+        self._encode_undo = calls[entries.ENCODE_UNDO.name]
 
     def _env(self, *, verifying: bool = False) -> int:
         found: _Environment | None = getattr(self._threads, "environment", None)
@@ -268,6 +269,17 @@ class Kernels:
         result = bytearray(len(data))
         self._apply_key(data, len(data), int.from_bytes(key, "little", signed=True), result)
         return bytes(result)
+
+    def encode_undo(self, head: bytes, counts: Sequence[int], coins: bytes) -> bytes | None:
+        """``head`` and the undo data of transactions with so many inputs, whose packed coins are ``coins``.
+
+        None where a coin is unusual.
+        """
+        start = len(head)
+        room = bytearray(start + len(coins) + undo.MAX_COIN_GROWTH * (sum(counts) + len(counts)))
+        room[:start] = head
+        size = self._encode_undo(coins, len(coins), _column(counts), len(counts), _address(room) + start)
+        return None if size < 0 else bytes(memoryview(room)[: start + size])
 
 
 def load_kernels() -> Kernels:

@@ -15,6 +15,7 @@ from struct import Struct
 
 from coincurve import PublicKey
 
+from btcnode.compiled import current
 from btcnode.errors import DecodeError
 from btcnode.primitives.coin import coin_prefix, make_txout
 from btcnode.primitives.compactsize import MAX_SIZE, compact_size, read_compact_size
@@ -208,6 +209,12 @@ def _code_amount_script(coins: Sequence[bytes]) -> list[bytes]:
 
 def encode_undo(undo: Sequence[Sequence[bytes]]) -> bytes:
     """CBlockUndo: for each transaction but the coinbase the packed coins that it spends, in order of its inputs."""
+    kernels = current()
+    if kernels is not None:
+        run = b"".join(chain.from_iterable(undo))
+        packed = kernels.encode_undo(compact_size(len(undo)), list(map(len, undo)), run)
+        if packed is not None:
+            return packed
     parts = _code_amount_script(list(chain.from_iterable(undo)))
     at, head = 0, compact_size(len(undo))
     for coins in undo:
