@@ -56,7 +56,7 @@ MAX_COLD = 32  # inputs whose coins are looked up on the loop: ten milliseconds 
 COLD_SECONDS = 10.0  # that all coins are looked up beside the loop first, once a look-up has read from the disk
 WARM_AT_ONCE = 512  # inputs of small transactions
 MAX_WARM = 2_500  # inputs: no standard transaction has more
-AFTER_BLOCK = 0.02  # seconds from a block to what can wait until everybody has been told of it
+AFTER_BLOCK = 0.25  # seconds from a block to what can wait until everybody has been told of it, here and elsewhere
 MAX_HURRIED = 64  # transactions in verification that the user's may take along: as many as may depend on each other
 
 log = logging.getLogger("btcnode.mempool")

@@ -46,7 +46,7 @@ def test_a_block_is_learnt_from_a_moment_later_and_before_anything_else_counts(
         fees._confirmed([entry_of(1)], 10)
         await asyncio.sleep(0)
         assert not learnt  # who waits for the block is told first
-        await asyncio.sleep(10 * AFTER_BLOCK)
+        await asyncio.sleep(2 * AFTER_BLOCK)
         assert learnt == [10]
         fees._confirmed([entry_of(2)], 11)
         fees._confirmed([entry_of(3)], 12)
@@ -54,7 +54,7 @@ def test_a_block_is_learnt_from_a_moment_later_and_before_anything_else_counts(
         fees._confirmed([entry_of(4)], 13)
         fees._added(entry_of(5))
         assert learnt == [10, 11, 12, 13]
-        await asyncio.sleep(10 * AFTER_BLOCK)
+        await asyncio.sleep(2 * AFTER_BLOCK)
         assert learnt == [10, 11, 12, 13]
 
     asyncio.run(scene())
