@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import accumulate, chain, pairwise, repeat
+from itertools import accumulate, chain, repeat
+from operator import attrgetter
 from struct import Struct
 from typing import Protocol, cast
 
@@ -59,6 +60,7 @@ from btcnode.script.flags import VERIFY_P2SH, VERIFY_WITNESS
 
 _SIGOP_FLAGS = VERIFY_P2SH | VERIFY_WITNESS
 _code = Struct("<I").unpack_from
+_txid, _wtxid = attrgetter("txid"), attrgetter("wtxid")
 
 
 class JudgedTx(Protocol):
@@ -67,6 +69,14 @@ class JudgedTx(Protocol):
     @property
     def tx(self) -> Tx:
         """The transaction."""
+
+    @property
+    def txid(self) -> bytes:
+        """Its hash without witnesses, 32 bytes in internal order."""
+
+    @property
+    def wtxid(self) -> bytes:
+        """The same with witnesses."""
 
     @property
     def fee(self) -> int:
@@ -97,21 +107,27 @@ def assemble(raw: bytes, known: Sequence[JudgedTx | None]) -> KnownBlock | None:
     Of those that are not known the bytes are read.
     """
     try:
-        count, p = read_compact_size(raw, HEADER_SIZE)
+        count, first = read_compact_size(raw, HEADER_SIZE)
         if count != len(known) or not known or known[0] is not None:
             return None
-        txs: list[Tx] = []
-        for item in known:
-            if item is None:
-                tx, p = Tx.parse_at(raw, p)
-            else:
-                tx = item.tx
-                p += len(tx.raw)
-            txs.append(tx)
-        block = AssembledBlock(raw[:HEADER_SIZE], txs)
+        parts = [b"" if item is None else item.tx.raw for item in known]
+        read: dict[int, Tx] = {}
+        at, done = first, 0
+        for n in [n for n, item in enumerate(known) if item is None]:
+            at += sum(map(len, parts[done:n]))
+            read[n], end = Tx.parse_at(raw, at)
+            parts[n] = raw[at:end]
+            at, done = end, n + 1
     except DecodeError:
         return None
-    return KnownBlock(block, known) if block.raw == raw else None
+    if b"".join((raw[:first], *parts)) != raw:
+        return None
+    txs = [read[n] if item is None else item.tx for n, item in enumerate(known)]
+    told = [read[n] if item is None else item for n, item in enumerate(known)]
+    tx_pos = list(accumulate(map(len, parts), initial=first))
+    stripped_size = first + sum([tx.stripped_size for tx in txs])
+    block = AssembledBlock(raw, txs, tx_pos, list(map(_txid, told)), list(map(_wtxid, told)), stripped_size)
+    return KnownBlock(block, known)
 
 
 def passes_alone(it: KnownBlock, params: NetworkParams) -> bool:
@@ -172,8 +188,6 @@ def connect_known(it: KnownBlock, height: int, coins: ConnectSource, ctx: Connec
         return None
     block = it.block
     prevouts = block.prevouts()[1:]
-    if len(set(prevouts)) != len(prevouts):
-        return None
     places = {txid: n for n, txid in enumerate(block.txids)}
     if len(places) != block.n_tx:
         return None
@@ -183,6 +197,8 @@ def connect_known(it: KnownBlock, height: int, coins: ConnectSource, ctx: Connec
     if None in found:
         return None
     outside = dict(zip(wanted, cast("list[bytes]", found), strict=True))
+    if len(outside) + len(set(inside)) != len(prevouts):
+        return None  # spent twice
     created = _created(block, height)
     if inside:
         spent = _with_own(block, places, outside, created)
@@ -190,8 +206,8 @@ def connect_known(it: KnownBlock, height: int, coins: ConnectSource, ctx: Connec
             return None
     else:
         spent = cast("list[bytes]", found)
-    bounds = list(accumulate([len(tx.prevouts) for tx in block.txs[1:]], initial=0))
-    undo = [spent[first:last] for first, last in pairwise(bounds)]
+    end = 0
+    undo = [spent[end : (end := end + len(tx.prevouts))] for tx in block.txs[1:]]
     for outpoint in inside:
         del created[outpoint]
     sums = _fees_and_sigops(it, undo, height, ctx.flags)
@@ -205,16 +221,17 @@ def connect_known(it: KnownBlock, height: int, coins: ConnectSource, ctx: Connec
 
 def _created(block: AssembledBlock, height: int) -> dict[bytes, bytes]:
     """The coins that the block's transactions make, those included that others of it spend."""
-    created: dict[bytes, bytes] = {}
+    outputs = [tx.txouts for tx in block.txs]
+    most = max(map(len, outputs))
+    vouts = VOUTS if most <= len(VOUTS) else list(map(vout_bytes, range(most)))
     prefixes = chain((coin_prefix(height, True),), repeat(coin_prefix(height, False)))
-    for txid, tx, prefix in zip(block.txids, block.txs, prefixes, strict=False):
-        txouts = tx.txouts
-        vouts = VOUTS if len(txouts) <= len(VOUTS) else map(vout_bytes, range(len(txouts)))
-        for vout, txout in zip(vouts, txouts, strict=False):
-            # an empty or long script, or an OP_RETURN where it begins, wants a closer look
-            if (0 < txout[8] < 0xFD and txout[9] != 0x6A) or not is_unspendable_at(txout, 0, len(txout)):
-                created[txid + vout] = prefix + txout
-    return created
+    return {
+        txid + vout: prefix + txout
+        for txid, txouts, prefix in zip(block.txids, outputs, prefixes, strict=False)
+        for vout, txout in zip(vouts, txouts, strict=False)
+        # an empty or long script, or an OP_RETURN where it begins, wants a closer look
+        if (0 < txout[8] < 0xFD and txout[9] != 0x6A) or not is_unspendable_at(txout, 0, len(txout))
+    }
 
 
 def _with_own(

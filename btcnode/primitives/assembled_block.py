@@ -7,11 +7,10 @@ most blocks that come in short form need not have before they are the tip.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 
 from btcnode.primitives.block import ParsedBlock, parse_block
-from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, sha256d
 from btcnode.primitives.header import HEADER_SIZE
 from btcnode.primitives.scan import stripped
@@ -21,29 +20,36 @@ _LATER = frozenset(("body_pos", "witness_pos", "in_pos", "out_pos", "first_in", 
 
 
 class AssembledBlock(ParsedBlock):
-    """The block of ``header`` with these transactions, the coinbase first.
+    """The block ``raw``, which consists of these transactions, the coinbase first.
 
-    ``coinbase`` is a block of the coinbase alone, for rules that look at it. ``txs`` is empty once they were let go of:
-    they take four times the block's bytes.
+    ``tx_pos`` to ``stripped_size`` are its columns. ``coinbase`` is a block of the coinbase alone, for rules that look
+    at it. ``txs`` is empty once they were let go of: they take four times the block's bytes.
     """
 
     __slots__ = ("_prevouts", "coinbase", "txs")
 
-    def __init__(self, header: bytes, txs: Sequence[Tx]) -> None:
-        count = compact_size(len(txs))
-        raws = [tx.raw for tx in txs]
-        self.raw = b"".join((header, count, *raws))
+    def __init__(
+        self,
+        raw: bytes,
+        txs: Sequence[Tx],
+        tx_pos: list[int],
+        txids: list[bytes],
+        wtxids: list[bytes],
+        stripped_size: int,
+    ) -> None:
+        header = raw[:HEADER_SIZE]
+        self.raw = raw
         self.hash = BlockHash(sha256d(header))
         self.n_tx = len(txs)
         self.txs = txs
-        self.tx_pos = list(accumulate(map(len, raws), initial=HEADER_SIZE + len(count)))
-        self.txids: list[bytes] = [tx.txid for tx in txs]
-        self.wtxids: list[bytes] = [tx.wtxid for tx in txs]
-        self.stripped_size = self.tx_pos[0] + sum([tx.stripped_size for tx in txs])
+        self.tx_pos = tx_pos
+        self.txids = txids
+        self.wtxids = wtxids
+        self.stripped_size = stripped_size
         self.legacy_sigops = -1
         self.witness_root = b""
         self.facts = None
-        self.coinbase = parse_block(header + b"\x01" + raws[0])
+        self.coinbase = parse_block(header + b"\x01" + raw[tx_pos[0] : tx_pos[1]])
         self._prevouts: list[bytes] | None = None
 
     def __getattr__(self, name: str) -> Any:

@@ -67,14 +67,6 @@ class PoolEntry(JudgedTx, typing.Protocol):
     """A transaction of the mempool, as far as relay needs to know it; ``fee`` is without the user's deltas."""
 
     @property
-    def txid(self) -> bytes:
-        """The hash without witnesses, 32 bytes in internal order."""
-
-    @property
-    def wtxid(self) -> bytes:
-        """The hash with witnesses, 32 bytes in internal order."""
-
-    @property
     def vsize(self) -> int:
         """Policy virtual size in bytes."""
 

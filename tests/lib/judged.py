@@ -25,6 +25,14 @@ class Judged:
     sigop_cost: int
     spends_coinbase: bool
 
+    @property
+    def txid(self) -> bytes:
+        return self.tx.txid
+
+    @property
+    def wtxid(self) -> bytes:
+        return self.tx.wtxid
+
 
 def judge_all(
     block: ParsedBlock, height: int, get_many: Callable[[Sequence[bytes]], Sequence[bytes | None]]

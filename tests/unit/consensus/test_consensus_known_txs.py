@@ -7,7 +7,6 @@ import pytest
 from btcnode.consensus.connect import ConnectContext, connect_block, connect_context
 from btcnode.consensus.known_txs import KnownBlock, assemble, connect_known, passes_alone, passes_in_context
 from btcnode.primitives import assembled_block
-from btcnode.primitives.assembled_block import AssembledBlock
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.tx import Tx
@@ -85,8 +84,10 @@ def test_a_transaction_without_its_witness_needs_no_look_at_the_others(
     parent, child, _ = family(chain)
     bare = child.raw
     witnessed = Tx.parse(bare[:4] + b"\0\1" + bare[4:-4] + b"\1\1\x51" * len(child.prevouts) + bare[-4:])
-    block = AssembledBlock(bytes(80), [parent, witnessed])
-    whole = parse_block(block.raw)
+    whole = parse_block(bytes(80) + b"\x02" + parent.raw + witnessed.raw)
+    it = assemble(whole.raw, (None, None))
+    assert it is not None
+    block = it.block
     monkeypatch.setattr(assembled_block, "parse_block", None)
     assert block.tx_stripped(1) == bare != block.tx_raw(1)
     assert [block.tx_stripped(i) for i in range(block.n_tx)] == [whole.tx_stripped(i) for i in range(whole.n_tx)]
