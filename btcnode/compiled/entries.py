@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from btcnode.compiled import folding, hashing, scanning, spending, undo
+from btcnode.compiled import folding, hashing, scanning, short_ids, spending, undo
 
 
 class Entry(NamedTuple):
@@ -24,6 +24,8 @@ SPREAD_OUTPUTS = Entry("spread_outputs", folding.spread_outputs)
 PACK_KEPT = Entry("pack_kept", folding.pack_kept)
 APPLY_KEY = Entry("apply_key", folding.apply_key)
 ENCODE_UNDO = Entry("encode_undo", undo.encode_undo)
+WRITE_SHORT_IDS = Entry("write_short_ids", short_ids.write_short_ids)
+MATCH_SHORT_IDS = Entry("match_short_ids", short_ids.match_short_ids)
 ENTRIES = (
     FOLD_MERKLE_TREE,
     SCAN_BLOCK,
@@ -34,4 +36,6 @@ ENTRIES = (
     PACK_KEPT,
     APPLY_KEY,
     ENCODE_UNDO,
+    WRITE_SHORT_IDS,
+    MATCH_SHORT_IDS,
 )

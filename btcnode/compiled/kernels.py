@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import inspect
+import secrets
 import threading
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -160,6 +161,9 @@ class Kernels:
         self._pack_kept = calls[entries.PACK_KEPT.name]
         self._apply_key = calls[entries.APPLY_KEY.name]
         self._encode_undo = calls[entries.ENCODE_UNDO.name]
+        self._write_short_ids = calls[entries.WRITE_SHORT_IDS.name]
+        self._match_short_ids = calls[entries.MATCH_SHORT_IDS.name]
+        self._multiplier = secrets.randbits(61) | 1
 
     def _env(self, *, verifying: bool = False) -> int:
         found: _Environment | None = getattr(self._threads, "environment", None)
@@ -280,6 +284,28 @@ class Kernels:
         room[:start] = head
         size = self._encode_undo(coins, len(coins), _column(counts), len(counts), _address(room) + start)
         return None if size < 0 else bytes(memoryview(room)[: start + size])
+
+    def short_ids(self, key: bytes, hashes: bytes) -> bytes:
+        """The short ids (BIP152) of hashes of 32 bytes, six bytes each."""
+        count = len(hashes) // 32
+        room = bytearray(6 * count)
+        self._write_short_ids(key, hashes, count, room)
+        return bytes(room)
+
+    def match_short_ids(self, key: bytes, hashes: bytes, ids: Sequence[int]) -> list[tuple[int, int]] | None:
+        """Those of the hashes whose short id is one of ``ids``, which differ: by their places, behind each its id's.
+
+        None where somebody has chosen ids that do not spread.
+        """
+        count = len(hashes) // 32
+        bits = (2 * len(ids) + 1).bit_length()
+        table, room = bytearray(4 << bits), bytearray(8 * count)
+        column = bytearray(array("Q", ids).tobytes())
+        found = self._match_short_ids(key, hashes, count, column, len(ids), self._multiplier, table, bits, room)
+        if found < 0:
+            return None
+        numbers = iter(_numbers(room, 2 * found))
+        return list(zip(numbers, numbers, strict=True))
 
 
 def load_kernels() -> Kernels:

@@ -50,6 +50,17 @@ def store64(at: int, value: int) -> None:
     ctypes.memmove(at, (value & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little"), 8)
 
 
+def add64(a: int, b: int) -> int:
+    """The sum as the machine has it: of its 64 bits the first is the sign."""
+    return ctypes.c_int64(a + b).value
+
+
+def rotate64(value: int, bits: int) -> int:
+    """Its 64 bits turned to the left, by 1 to 63."""
+    word = value & 0xFFFFFFFFFFFFFFFF
+    return ctypes.c_int64(word << bits | word >> (64 - bits)).value
+
+
 def swap32(value: int) -> int:
     """The lowest four bytes of ``value`` in the other order."""
     return int.from_bytes((value & 0xFFFFFFFF).to_bytes(4, "little"), "big")

@@ -15,11 +15,11 @@ from llvmlite import binding, ir
 from numba import cfunc, types
 from numba.extending import intrinsic, overload, register_jitable
 
-from btcnode.compiled import folding, hashing, memory, scanning, spending, undo
+from btcnode.compiled import folding, hashing, memory, scanning, short_ids, spending, undo
 from btcnode.compiled.entries import ENTRIES
 
 _I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-_MODULES = (folding, hashing, scanning, spending, undo)
+_MODULES = (folding, hashing, scanning, short_ids, spending, undo)
 
 
 def _pointer(builder: Any, address: Any, width: Any) -> Any:
@@ -61,6 +61,11 @@ def _swap32(builder: Any, values: list[Any]) -> Any:
     return builder.zext(builder.bswap(builder.trunc(values[0], _I32)), _I64)
 
 
+def _rotate64(builder: Any, values: list[Any]) -> Any:
+    rotate = builder.module.declare_intrinsic("llvm.fshl", [_I64], ir.FunctionType(_I64, [_I64] * 3))
+    return builder.call(rotate, [values[0], values[0], values[1]])
+
+
 def _copy(builder: Any, values: list[Any]) -> None:
     to, source = (_pointer(builder, value, _I8) for value in values[:2])
     memcpy = builder.module.declare_intrinsic("llvm.memcpy", [to.type, source.type, _I64])
@@ -86,6 +91,8 @@ _STEPS: dict[Callable[..., Any], Any] = {
     memory.store8: _step(types.void, 2, _store(_I8)),
     memory.store32: _step(types.void, 2, _store(_I32)),
     memory.store64: _step(types.void, 2, _store(_I64)),
+    memory.add64: _step(types.int64, 2, lambda builder, values: builder.add(*values)),
+    memory.rotate64: _step(types.int64, 2, _rotate64),
     memory.swap32: _step(types.int64, 1, _swap32),
     memory.copy: _step(types.void, 3, _copy),
     memory.clear: _step(types.void, 2, _clear),

@@ -83,7 +83,7 @@ class PartialBlock:
                     self.from_pool += 1
         if self.from_pool == len(gaps):
             return
-        for at, wtxid in matching(key, spare, wanted):
+        for at, wtxid in matching(key, list(spare), wanted):
             if at not in filled:
                 slots[at] = spare[wtxid]
                 filled[at] = wtxid
