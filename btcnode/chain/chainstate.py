@@ -585,7 +585,7 @@ class Chainstate:
             return []
         file, pos = result.position
         self.tree.receive_block(step.index, result.txs, file, pos, result.crc)
-        return [BlockStored(step.index, result.block)]
+        return [BlockStored(step.index)]
 
     def _reject(
         self, index: int, violation: RuleViolation, *, top: int = -1, condemns: bool = True, for_good: bool = True

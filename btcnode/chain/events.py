@@ -60,13 +60,9 @@ class BlockInvalidated:
 
 @record
 class BlockStored:
-    """The bytes of the block at ``index`` passed the checks that need no coins, and lie on disk.
-
-    ``block`` is the block itself: do not keep it.
-    """
+    """The bytes of the block at ``index`` passed the checks that need no coins, and lie on disk."""
 
     index: int
-    block: ParsedBlock | None = field(default=None, compare=False, repr=False)
 
 
 @record

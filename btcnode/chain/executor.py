@@ -193,6 +193,8 @@ class StepExecutor:
                 contextual_check_block(block, self._tree, step.prev, self._params)
             except RuleViolation as violation:
                 return StepResult(violation)
+        if step.checked is not None:
+            step.checked(block)
         files, height = self._store.files, self._tree.height(step.index)
         if step.position is None:
             position = files.append_block(block.raw, height)

@@ -6,6 +6,8 @@ commits the result to the tree. A step carries everything that its execution rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from btcnode.chain.second_look import SecondLook
 from btcnode.consensus.known_txs import JudgedTx
 from btcnode.errors import ProofError, RuleViolation
@@ -20,7 +22,8 @@ class StoreStep:
     """Check the bytes of the block of header ``index`` and append them to the block files.
 
     ``position`` is set when the bytes lie in the block files already (reindex): then nothing is written. ``known`` has
-    what was found out about the block's transactions before, by their places, if anything was.
+    what was found out about the block's transactions before, by their places, if anything was. ``checked`` is called in
+    the chain thread with a block that has passed, before it is written.
     """
 
     index: int
@@ -30,6 +33,7 @@ class StoreStep:
     position: BlockPos | None = None
     known: tuple[JudgedTx | None, ...] = ()
     checked_txs: int = 0  # not 0: the block was checked elsewhere and has so many transactions; it is only stored
+    checked: Callable[[ParsedBlock], object] | None = None
 
 
 @record

@@ -12,14 +12,13 @@ from btcnode.chain.events import (
     BlockConnected,
     BlockDisconnected,
     BlockRejected,
-    BlockStored,
     ChainEvent,
     SnapshotActivated,
 )
 from btcnode.errors import DecodeError, Fault, RuleViolation, StorageError
 from btcnode.net.reactor import Reactor
 from btcnode.observe.log_limit import UNLIMITED
-from btcnode.primitives.block import parse_block
+from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.compactsize import compact_size
 from btcnode.primitives.hashes import BlockHash, to_display
 from btcnode.primitives.steps import Steps
@@ -167,6 +166,7 @@ class BlockEffects:
             {ProcessTransactions: transactions.process_all},
         )
         self._driver.listen(self._on_events)
+        self._driver.listen_checked(self._on_checked)
         self._driver.listen_settled(self._report_rest)
 
     async def close(self) -> None:
@@ -372,8 +372,6 @@ class BlockEffects:
                 log.info("%s", self._chain.update_tip_line(self._chain.tree.prev(event.index)), extra=UNLIMITED)
             elif isinstance(event, SnapshotActivated):
                 changed = True
-            elif isinstance(event, BlockStored):
-                self._on_stored(event)
             elif isinstance(event, BlockRejected) and event.connecting:
                 self._reactor.feed(events.BlockRejected(event.index, event.violation))
         if changed:
@@ -383,12 +381,11 @@ class BlockEffects:
         """Blocks have had their effect, on the mempool too."""
         self._reactor.feed(events.ChainSettled())
 
-    def _on_stored(self, event: BlockStored) -> None:
-        """Blocks on top of the tip go on to other nodes before their scripts are verified."""
+    def _on_checked(self, index: int, block: ParsedBlock) -> None:
+        """Blocks on top of the tip go on to other nodes before they are written and their scripts are verified."""
         chain = self._chain
-        if event.block is None or chain.tree.prev(event.index) != chain.tip() or chain.is_initial_block_download():
-            return
-        self._reactor.feed(events.BlockAccepted(event.index, event.block))
+        if chain.tree.prev(index) == chain.tip() and not chain.is_initial_block_download():
+            self._reactor.feed(events.BlockAccepted(index, block))
 
     def _name(self, index: int) -> str:
         return to_display(self._chain.tree.hash(index))

@@ -87,6 +87,7 @@ class ChainDriver:
         self._scanners: Executor = ThreadPoolExecutor(SCANS, thread_name_prefix="scan")
         self._scans = asyncio.Semaphore(SCANS)
         self._listeners: list[Listener] = []
+        self._checked_listeners: list[Callable[[int, ParsedBlock], None]] = []
         self._settled_listeners: list[Callable[[], None]] = []
         self._followers: list[Callable[[], Awaitable[object]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -112,6 +113,10 @@ class ChainDriver:
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with each batch of events, on the loop thread, in the order of registration."""
         self._listeners.append(listener)
+
+    def listen_checked(self, listener: Callable[[int, ParsedBlock], None]) -> None:
+        """Call ``listener`` with each block on the tip that has passed what needs no coins, before it is written."""
+        self._checked_listeners.append(listener)
 
     def listen_settled(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` whenever an activation has come to its end."""
@@ -196,10 +201,9 @@ class ChainDriver:
             self._check_running()
         done = self._inflight_stores[step.index] = asyncio.Event()
         try:
-            if known:
-                step = replace(step, known=known)
-            elif step.parsed is None:
+            if not known and step.parsed is None:
                 step = replace(step, parsed=await self._decoded(raw))
+            step = replace(step, known=known, checked=self._teller(step))
             events = await self._run(step)
         finally:
             del self._inflight_stores[step.index]
@@ -209,6 +213,17 @@ class ChainDriver:
             if isinstance(event, BlockRejected):
                 return StoreOutcome(step.index, new=True, violation=event.violation)
         return StoreOutcome(step.index, new=True)
+
+    def _teller(self, step: StoreStep) -> Callable[[ParsedBlock], object] | None:
+        """Who is to hear in the chain thread that the block has passed."""
+        if not self._checked_listeners or step.prev != self.chainstate.tip:
+            return None
+        loop = asyncio.get_running_loop()
+        return lambda block: loop.call_soon_threadsafe(self._tell_checked, step.index, block)
+
+    def _tell_checked(self, index: int, block: ParsedBlock) -> None:
+        for listener in self._checked_listeners:
+            listener(index, block)
 
     def _places(self) -> int:
         """Blocks that are parsed and stored at a time: enough for workers and chain thread to find the next one ready.

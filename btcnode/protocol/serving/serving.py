@@ -279,13 +279,18 @@ class Serving:
         index = tree.find(block_hash)
         return tree.prev(index) == self._ctx.active.tip and not tree.is_failed(index)
 
+    def _is_here(self, index: int) -> bool:
+        """Whether parts of a block can be told: it is stored, or was announced just now and is about to be."""
+        newest, tree = self._compact.newest, self._ctx.tree
+        return index >= 0 and (tree.has_data(index) or (newest is not None and newest.hash == tree.hash(index)))
+
     def on_get_block_txn(self, peer: Peer, sealed: GetBlockTxn | Sealed[GetBlockTxn]) -> Steps[None]:
         """Single transactions of a block near the tip; of a deeper one the whole block, so that the asker pays too.
 
         For a block that is not here the positions are not decoded.
         """
         index = self._ctx.tree.find(sealed.block_hash)
-        if index < 0 or not self._ctx.tree.has_data(index):
+        if not self._is_here(index):
             self._ctx.log_peer(peer, LogLevel.DEBUG, "request for parts of a block that is not here", "cmpctblock")
             return
         message = yield from sealed.opened()
@@ -298,7 +303,7 @@ class Serving:
         """Parts of a block near the tip, made beside the loop, once for each peer and block; else the whole block."""
         ctx, tree, serve = self._ctx, self._ctx.tree, peer.serve
         index, floor = tree.find(request.block_hash), ctx.active.height - MAX_BLOCKTXN_DEPTH
-        if index < 0 or not tree.has_data(index):
+        if not self._is_here(index):
             ctx.log_peer(peer, LogLevel.DEBUG, "request for parts of a block that is not here", "cmpctblock")
             return
         serve.thin_answered = {asked for asked in serve.thin_answered if tree.height(asked[1]) >= floor}
@@ -334,7 +339,7 @@ class Serving:
         ctx, tree, serve = self._ctx, self._ctx.tree, peer.serve
         newest = self._compact.newest
         index = tree.find(block_hash)
-        if index < 0 or not tree.has_data(index):
+        if not self._is_here(index):
             ctx.log_peer(peer, LogLevel.DEBUG, "request for parts of a block that is not here", "cmpctblock")
         elif newest is not None and newest.hash == block_hash:
             then(index, newest.raw)

@@ -14,6 +14,8 @@ from btcnode.chain.steps import Step, StepResult
 from btcnode.chain.store import ChainStore
 from btcnode.errors import CorruptionError, DiskFullError, StorageError
 from btcnode.networks.parameters import params_for
+from btcnode.primitives.block import ParsedBlock
+from btcnode.storage.blockfiles import BlockFiles, BlockPos
 from btcnode.sync.driver import SCANS, ChainDriver
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.process import until
@@ -46,6 +48,44 @@ def test_blocks_are_connected_in_order_and_told(tmp_path: Path) -> None:
         return heights
 
     assert asyncio.run(run()) == list(range(1, len(blocks) + 1))
+
+
+def test_a_block_on_the_tip_is_told_of_before_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = list(ChainGenerator(PARAMS).spread(20))[:3]
+    order: list[object] = []
+    write = BlockFiles.append_block
+    told = threading.Semaphore(0)
+
+    def written(self: BlockFiles, raw: bytes, height: int = 0) -> BlockPos:
+        assert height not in (1, 2) or told.acquire(timeout=60)  # the loop hears of it while it is being written
+        order.append(height)
+        return write(self, raw, height)
+
+    monkeypatch.setattr(BlockFiles, "append_block", written)
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+
+        def checked(index: int, block: ParsedBlock) -> None:
+            order.append(block.raw)
+            assert index == driver.chainstate.tree.find(block.hash)
+            told.release()
+
+        driver.listen_checked(checked)
+        assert (await driver.store_block(first, NOW, requested=True)).new
+        await driver.settled()
+        for raw in (second, third):
+            driver.chainstate.tree.add(raw[:80], NOW)
+        broken = await driver.store_block(second[:-1] + bytes([second[-1] ^ 1]), NOW, requested=True)
+        assert broken.violation is not None
+        for raw in (third, second):  # the third one is not on top of the tip
+            assert (await driver.store_block(raw, NOW, requested=True)).violation is None
+        await driver.settled()
+        assert driver.chainstate.active.height == 3
+        await driver.close()
+
+    asyncio.run(run())
+    assert order == [0, first, 1, 3, second, 2]
 
 
 def test_the_end_of_an_activation_is_told(tmp_path: Path) -> None:

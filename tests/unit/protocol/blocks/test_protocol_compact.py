@@ -500,6 +500,24 @@ def test_new_block_goes_on_before_it_is_connected(lab: Lab) -> None:
     assert not raw_sent(lab, "cmpctblock", high)
 
 
+def test_parts_of_a_block_that_is_about_to_be_stored_are_told(lab: Lab) -> None:
+    """It was passed on before that, and who has it asks at once for what is missing."""
+    high = lab.peer(high=True)
+    caught_up(lab, high)
+    index, _ = lab.bench.chain.tree.add(lab.block[:80], UNIX_START)
+    lab.bench.receive(high, GetBlockTxn(lab.hash, (1,)))
+    assert not lab.bench.given(BlockTxn)
+    lab.bench.step(ev.BlockAccepted(index, parse_block(lab.block)))
+    assert raw_sent(lab, "cmpctblock", high)
+    lab.bench.receive(high, GetBlockTxn(lab.hash, (1,)))
+    assert lab.bench.given(BlockTxn) == [BlockTxn(lab.hash, (TXS[0].raw,))]
+    lab.bench.receive(high, full(lab.hash))
+    assert not lab.bench.all(fx.ReadBlock)  # it is answered when the block is there and valid
+    lab.bench.chain.store(index, lab.block)
+    lab.bench.step(ev.TipChanged(index, tuple(lab.bench.chain.activate().connected)))
+    assert lab.bench.all(fx.ReadBlock) == [fx.ReadBlock(high, index)]
+
+
 def test_single_block_that_was_not_announced_goes_out_compact(lab: Lab) -> None:
     high = lab.peer(high=True)
     caught_up(lab, high)
