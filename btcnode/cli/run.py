@@ -30,6 +30,7 @@ from btcnode.storage.layout import STACKS_FILE
 from btcnode.storage.locking import DirectoryLock
 
 if TYPE_CHECKING:
+    from btcnode.node.running import RunningNode
     from btcnode.settings.settings import Settings
 
 GC_THRESHOLDS = (20_000, 4, 250)  # a mempool is a million objects without cycles: rarely looked at, few at a time
@@ -120,9 +121,6 @@ async def _run(
     loop = asyncio.get_running_loop()
     signals.follow(loop, node.launch.control.request_stop, setup.reopen)
     stacks.follow(loop)
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(*GC_THRESHOLDS)
-    gc.enable()  # who loads the node has switched it off: nothing of that is garbage
     showing = loop.create_task(display(node))
 
     async def tell_of_stop() -> None:
@@ -130,14 +128,26 @@ async def _run(
         say(stopping_words(node))
 
     telling = loop.create_task(tell_of_stop())
+
+    def started(running: RunningNode) -> None:
+        setup.take_time()
+        hooks.started(running)
+
     try:
-        await node.run(on_ready=hooks.started, on_stopping=hooks.stopping)
+        await node.run(on_loaded=_begin_to_collect, on_ready=started, on_stopping=hooks.stopping)
     finally:
         for task in (telling, showing):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
     return node
+
+
+def _begin_to_collect() -> None:
+    """Garbage is collected from now on; who loads the node has switched it off, as nothing of that is garbage."""
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
 
 
 def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable[[], None] | None = None) -> int:
@@ -160,6 +170,7 @@ def run_node(loaded: Loaded, *, pid_file: Path | None = None, on_ready: Callable
         note = FaultNote(settings.net_dir)
         stacks = StackDump(settings.net_dir / STACKS_FILE)
         setup = LogSetup(settings, console=console_stream(settings, live=live), recent=recent)
+        setup.hurry()  # until the node is ready
         for level, text in [*loaded.lines, *((logging.WARNING, text) for text in warnings)]:
             logging.getLogger("btcnode.node").log(level, "%s", text)
         hooks.write_pid()

@@ -51,16 +51,18 @@ class Node:
     async def run(
         self,
         *,
+        on_loaded: Callable[[], None] = lambda: None,
         on_ready: Callable[[RunningNode], None] = lambda node: None,
         on_stopping: Callable[[], None] = lambda: None,
     ) -> None:
         """Start, wait until somebody asks to stop, stop; raises what made the node fail.
 
-        ``on_ready`` is called when the node is up, ``on_stopping``, which may block, before it goes down again.
+        ``on_loaded`` is called when what the node is made of is imported, ``on_ready`` when it is up, ``on_stopping``,
+        which may block, before it goes down again.
         """
         launch = self.launch
         try:
-            async with self.life(on_stopping=on_stopping) as running:
+            async with self.life(on_loaded=on_loaded, on_stopping=on_stopping) as running:
                 on_ready(running)
                 await launch.control.stop_requested.wait()
         except StartStopped:
@@ -68,7 +70,9 @@ class Node:
         launch.failure.check(str(launch.settings.log.debuglogfile or "the log"))
 
     @asynccontextmanager
-    async def life(self, *, on_stopping: Callable[[], None] = lambda: None) -> AsyncIterator[RunningNode]:
+    async def life(
+        self, *, on_loaded: Callable[[], None] = lambda: None, on_stopping: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[RunningNode]:
         """A node that is ready inside, and closed, everything flushed, afterwards.
 
         Raises BtcnodeError with one line that says why it cannot start (StartStopped: it was asked to stop meanwhile),
@@ -78,7 +82,7 @@ class Node:
             async with AsyncExitStack() as stack:
                 stack.callback(_log_end)
                 try:
-                    yield await self._start(stack)
+                    yield await self._start(stack, on_loaded)
                 finally:
                     self.launch.control.request_stop()
                     await asyncio.to_thread(on_stopping)
@@ -88,8 +92,12 @@ class Node:
                 raise self.launch.failure.error from None
             raise
 
-    async def _start(self, stack: AsyncExitStack) -> RunningNode:
-        self.stage = opened = await open_node(self.launch, stack, _load_rest)
+    async def _start(self, stack: AsyncExitStack, on_loaded: Callable[[], None]) -> RunningNode:
+        def load() -> None:
+            _load_rest()
+            on_loaded()
+
+        self.stage = opened = await open_node(self.launch, stack, load)
         self.launch.check_stop()
         from btcnode.node.assembling import assemble
         from btcnode.node.running import bring_up_to_date, go_online

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import typing
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
@@ -244,5 +245,88 @@ def test_named_tuples_are_as_typings() -> None:
         Pair()  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         pair.left = 2  # type: ignore[misc]
+    with pytest.raises(ValueError, match="underscore"):
+        type(NamedTuple)("Wrong", (NamedTuple,), {"__annotations__": {"_a": ""}})  # type: ignore[misc]
     with pytest.raises(TypeError, match="without default"):
         type(NamedTuple)("Wrong", (NamedTuple,), {"__annotations__": {"a": "", "b": ""}, "a": 1})  # type: ignore[misc]
+
+
+def test_named_tuples_take_values_as_typings_from_the_first_one_on() -> None:
+    for args, names in (((1,), {}), ((1, []), {}), ((), {"right": [3], "left": 1}), ((1,), {"right": None})):
+
+        class Once(NamedTuple):
+            """Two; the first compiles what the second is made by."""
+
+            left: int
+            right: list[int] | None = None
+
+        assert [*Once(*args, **names)] == [*Once(*args, **names)] == [*TypingsPair(*args, **names)]
+    wrong: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (((), {}), ((1, 2, 3), {}), ((1,), {"left": 1}),
+                                                                 ((1,), {"other": 1}))  # fmt: skip
+    for args, names in wrong:
+
+        class Never(NamedTuple):
+            """Two."""
+
+            left: int
+            right: list[int] | None = None
+
+        for _ in range(2):
+            with pytest.raises(TypeError, match="__new__"):
+                Never(*args, **names)
+    made = Pair._make([1, [2]])
+    assert (type(made), made) == (Pair, Pair(1, [2]))
+    with pytest.raises(TypeError, match="Expected 2 arguments, got 1"):
+        Pair._make([1])
+    with pytest.raises(ValueError, match=r"unexpected field names: \['other'\]"):
+        made._replace(other=2)  # type: ignore[call-arg]
+
+
+def test_named_tuples_of_many_fields() -> None:
+    """What gives a field's value is shared between classes, of which a later one may have more fields."""
+    names = [f"n{n}" for n in range(100)]
+    kind: Any = type(NamedTuple)("Many", (NamedTuple,), {"__annotations__": dict.fromkeys(names)})  # type: ignore[misc]
+    many = kind(*range(100))
+    assert [getattr(many, name) for name in names] == list(range(100))
+    assert (Pair(5).left, Pair(5).right) == (5, None)
+
+
+def test_the_first_record_is_as_all_others() -> None:
+    """Its fields are set without what makes the others, which takes longer to compile."""
+    cases: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
+        ((1,), {"named": 2}), ((1, 5), {"named": 2}), ((), {"named": 2, "x": 1, "late": [7]}),
+        ((1, 2, [3]), {"named": 4}),
+    )  # fmt: skip
+    wrong: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
+        ((), {}), ((1,), {}), ((1, 2, [3], 4), {"named": 5}), ((1,), {"named": 2, "x": 1}),
+        ((1,), {"named": 2, "z": 1}), ((1,), {"named": 2, "made": []}),
+    )  # fmt: skip
+
+    def make() -> Callable[..., Any]:
+        @struct
+        class Kind:
+            x: int
+            y: int = 2
+            late: list[int] = field(default_factory=list)
+            named: int = field(kw_only=True)
+            made: list[int] = field(default_factory=list, init=False)
+            unset: int = field(init=False)
+
+            def __post_init__(self) -> None:
+                self.made.append(self.x)
+
+        return Kind
+
+    def shown(one: Any) -> list[Any]:
+        return [one.x, one.y, one.late, one.named, one.made, hasattr(one, "unset")]
+
+    for args, names in cases:
+        kind = make()
+        first, second = kind(*args, **names), kind(*args, **names)
+        assert shown(first) == shown(second)
+        assert first.late is not second.late or "late" in names or len(args) > 2
+    for args, names in wrong:
+        kind = make()
+        for _ in range(2):
+            with pytest.raises(TypeError, match=r"__init__\(\)"):
+                kind(*args, **names)

@@ -183,6 +183,33 @@ def test_many_lines_at_once_are_not_all_waited_for(monkeypatch: pytest.MonkeyPat
     assert out.getvalue() == "paid\n" * 401
 
 
+def test_a_start_that_hurries_waits_for_warnings_alone(set_up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[str] = []
+    wait = SideThread.wait
+
+    def seen(thread: SideThread, seconds: float) -> bool:
+        waits.append(console.getvalue())
+        return wait(thread, 60.0)
+
+    monkeypatch.setattr(SideThread, "wait", seen)
+    console, log = io.StringIO(), logging.getLogger("btcnode.node")
+    setup = set_up(console, debuglogfile=False, logtimestamps=False)
+    setup.hurry()
+    log.info("one")
+    log.info("two")
+    assert not waits
+    log.warning("three")
+    assert (len(waits), console.getvalue()) == (1, "one\ntwo\n[warning] three\n")
+    log.info("four")
+    assert len(waits) == 1
+    setup.take_time()
+    assert (len(waits), console.getvalue()[-5:]) == (2, "four\n")
+    log.info("five")
+    assert (len(waits), console.getvalue()[-5:]) == (3, "five\n")
+    setup.take_time()
+    assert len(waits) == 3
+
+
 def test_a_stream_that_stands_still_keeps_nobody_waiting_and_loses_nothing(set_up: Any) -> None:
     setup, console = stand_still(set_up)  # whoever waits for the stream does not come back from here
     lines = [f"line {n}" for n in range(1_000)]
