@@ -15,7 +15,6 @@ from btcnode.chain.block_status import HAVE_DATA, OPT_WITNESS
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.executor import RECENT_BLOCKS_BYTES
 from btcnode.chain.store import ChainStore
-from btcnode.chain.verify_db import LEVEL_UNDO, verify_recent
 from btcnode.consensus.headers import MAX_FUTURE_BLOCK_TIME
 from btcnode.errors import CorruptionError, LostDatabaseError, RebuildError
 from btcnode.networks.parameters import NetworkParams, params_for
@@ -172,6 +171,8 @@ class ChainLoader:
         self._busy_with("Verifying blocks…")
         if not height:
             return
+        from btcnode.chain.verify_db import LEVEL_UNDO, verify_recent
+
         count = min(settings.storage.checkblocks, height) if settings.storage.checkblocks > 0 else height
         level = settings.storage.checklevel if state.proven is None else min(settings.storage.checklevel, LEVEL_UNDO)
         log.info("Verifying last %d blocks at level %d", count, level)

@@ -112,7 +112,7 @@ def _load_rest() -> None:
     """Import what the second and third stage are made of: a tenth of a second, in which the disk can do its part."""
     import btcnode.node.assembling
     import btcnode.node.running
-    import btcnode.rpc.methods.blocks  # noqa: F401  (what others ask a node first)
+    import btcnode.rpc.methods.active_chain  # noqa: F401  (what others ask a node first)
 
 
 def _log_end() -> None:

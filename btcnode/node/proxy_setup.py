@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import lookup
-from btcnode.net.proxy import sam
 from btcnode.net.proxy.dialer import Dialer
-from btcnode.net.proxy.i2p import I2pListener
 from btcnode.protocol.connections.outbound_choice import BAD_PORTS
 from btcnode.protocol.events import LocalAddress, LocalAddressGone, NetworkReachable
 from btcnode.record import record, replace
@@ -18,6 +16,7 @@ from btcnode.settings.permissions import Permission
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 
 if TYPE_CHECKING:
+    from btcnode.net.proxy.i2p import I2pListener
     from btcnode.net.proxy.tor_control import TorController
     from btcnode.net.reactor import Reactor
     from btcnode.settings.groups.connections import ConnectionSettings
@@ -42,7 +41,11 @@ async def make_dialer(settings: Settings) -> Dialer:
             )
             known[proxy] = await resolve(proxy, flag, allowed=settings.connections.dns)
     routes = {route: known[proxy] for route in _ROUTES if (proxy := getattr(plan, route)) is not None}
-    key_file = settings.net_dir / sam.KEY_FILE if settings.proxies.i2pacceptincoming else None
+    key_file = None
+    if settings.proxies.i2pacceptincoming and settings.proxies.plan.i2p is not None:
+        from btcnode.net.proxy.sam import KEY_FILE  # this and the next two: most nodes have no such network
+
+        key_file = settings.net_dir / KEY_FILE
     return Dialer(ProxyPlan(**routes), connect_timeout=settings.connections.timeout_ms / 1000, i2p_key_file=key_file)
 
 
@@ -158,11 +161,11 @@ class Anonymity:
             else None
         )
         router = reactor.dialer.i2p
-        self._i2p = (
-            I2pListener(router.session, reactor.accept_through, self._up, self._down)
-            if router is not None and router.session is not None
-            else None
-        )
+        self._i2p: I2pListener | None = None
+        if router is not None and router.session is not None:
+            from btcnode.net.proxy.i2p import I2pListener
+
+            self._i2p = I2pListener(router.session, reactor.accept_through, self._up, self._down)
 
     def _make_tor(self, default_port: int) -> TorController:
         from btcnode.net.proxy import tor_control

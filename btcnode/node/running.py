@@ -16,10 +16,8 @@ from btcnode.node.ready_file import remove_ready, write_ready
 from btcnode.node.resources import DiskWatch
 from btcnode.protocol.commands import SetNetworkActive
 from btcnode.record import record
-from btcnode.rpc.metrics_server import MetricsServer
 from btcnode.services.peers_file import forget_anchors, save_anchors
 from btcnode.services.utxo_fetch import FetchError
-from btcnode.sync.importer import BlockImporter, import_paths
 
 if TYPE_CHECKING:
     from btcnode.node.assembling import AssembledNode
@@ -66,6 +64,8 @@ async def bring_up_to_date(node: AssembledNode, stack: AsyncExitStack) -> None:
     if store.reindexing:
         launch.busy_with("Reindexing blocks on disk…")
         paths = [store.files.block_path(number) for number in range(len(store.files.infos))]
+        from btcnode.sync.importer import BlockImporter  # this and others of its kind: hardly any start needs it
+
         importer = BlockImporter(driver, launch.params.magic, launch.clock.now, own_files=True)
         with node.parts.sync.importing():
             driver.hold(sum(info.size for info in store.files.infos) <= HELD_REINDEX_BYTES)
@@ -194,6 +194,8 @@ async def _start_metrics(node: AssembledNode, stack: AsyncExitStack) -> None:
     settings, meter = node.opened.settings, node.meter
     if settings.notifications.metrics_port is None:
         return
+    from btcnode.rpc.metrics_server import MetricsServer
+
     meter.garbage.watch()
     stack.callback(meter.garbage.close)
     server = MetricsServer(meter.text, node.opened.http, timeout_s=float(settings.rpc.rpcservertimeout_s))
@@ -248,6 +250,8 @@ async def _load_files(node: AssembledNode) -> None:
 
 
 async def _import_blocks(node: AssembledNode) -> None:
+    from btcnode.sync.importer import import_paths
+
     launch, driver = node.opened.launch, node.machinery.driver
     with node.parts.sync.importing():
         report = await import_paths(

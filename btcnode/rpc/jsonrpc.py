@@ -25,7 +25,6 @@ from btcnode.rpc.jsonvalue import (
     type_name,
     value_text,
 )
-from btcnode.rpc.large_json import decode_large
 from btcnode.rpc.reply import Pending, Reply, resumed
 from btcnode.rpc.room import beside, first_step, forget, has_room, keep, only_waits
 
@@ -210,6 +209,8 @@ def _decode_large(body: bytes) -> Any:
     """Raises ValueError, also for more arrays or objects than there may be."""
     if len(body) > MAX_ARRAYS and (_count(body, b"[") > MAX_ARRAYS or _count(body, b"{") > MAX_OBJECTS):
         raise ValueError("too many arrays or objects")
+    from btcnode.rpc.large_json import decode_large  # hardly anybody sends so much
+
     return decode_large(body)
 
 

@@ -22,7 +22,6 @@ from btcnode.services.chain import Chain
 from btcnode.services.file_names import system_name
 from btcnode.services.snapshot_files import SnapshotContentError, SnapshotFileError, SnapshotRefusedError
 from btcnode.storage.layout import META_HISTORY
-from btcnode.storage.snapshot_load import SnapshotRefused, load_coins
 from btcnode.storage.utxo_snapshot import HEADER, SnapshotHeader, parse_header
 from btcnode.tuples import NamedTuple
 
@@ -202,6 +201,8 @@ class AssumedChain:
         return base
 
     async def _load(self, file: BinaryIO, header: SnapshotHeader, known: AssumeUtxo, base: int) -> SnapshotStore:
+        from btcnode.storage.snapshot_load import SnapshotRefused  # here and below: few nodes load a set
+
         height = self._state.tree.height(base)
         log.info("[snapshot] loading %d coins from snapshot %s", header.coins, to_display(known.block_hash))
         store = self._state.store
@@ -224,6 +225,7 @@ class AssumedChain:
 
     def _fill(self, file: BinaryIO, header: SnapshotHeader, height: int, snapshot: SnapshotStore) -> None:
         """Put the coins into the database and compare their hash; raises SnapshotRefused."""
+        from btcnode.storage.snapshot_load import SnapshotRefused, load_coins
 
         def check_stop() -> None:
             if self._chain.stopping():

@@ -19,8 +19,6 @@ from btcnode.chain.block_status import HAVE_DATA, HAVE_UNDO, VALID_SCRIPTS
 from btcnode.chain.chainstate import Chainstate
 from btcnode.chain.events import BlockConnected, BlockRejected, ChainEvent
 from btcnode.chain.header_tree import HeaderTree
-from btcnode.chain.proposal import check_proposal
-from btcnode.chain.verify_db import LEVEL_DISCONNECT, LEVEL_UNDO, verify_recent
 from btcnode.consensus.blocks import check_block
 from btcnode.consensus.deployments import VersionBits
 from btcnode.errors import CorruptionError, DecodeError, Fault, RuleViolation, StorageError
@@ -383,6 +381,8 @@ class Chain:
 
     async def verify_chain(self, blocks: int, level: int) -> bool:
         """Check the newest blocks, between two steps of the chain; from level 3 on all coins on disk too."""
+        from btcnode.chain.verify_db import LEVEL_DISCONNECT, LEVEL_UNDO, verify_recent  # here: when it is asked for
+
         try:
             if not self.keeps_coins:
                 level = min(level, LEVEL_UNDO)
@@ -512,6 +512,8 @@ class Chain:
 
     async def check_proposal(self, block: ParsedBlock) -> RuleViolation | None:
         """Whether a block would be valid on top of the tip, apart from its proof of work."""
+        from btcnode.chain.proposal import check_proposal
+
         state, now = self._state, self._clock.now()
         try:
             await self.driver.in_chain_thread(lambda: check_proposal(state, block, now))

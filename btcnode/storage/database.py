@@ -57,7 +57,6 @@ from btcnode.storage.layout import (
 )
 from btcnode.storage.lmdb_errors import LOST_ADVICE, REINDEX_ADVICE, translate, translate_write
 from btcnode.storage.locking import DirectoryLock
-from btcnode.storage.older_layout import bring_up_to_date
 from btcnode.storage.page_check import WHOLE_BYTES, check_file
 from btcnode.tuples import NamedTuple
 
@@ -161,6 +160,8 @@ class Database:
                 log.warning("The last run was ended by a fault: looking at every page of %s", path / file)
             small = check_file(path / file, (*DATABASES, OLD_DB_COINS), REINDEX_ADVICE, in_doubt=doubt)
             if (path / file).exists():
+                from btcnode.storage.older_layout import bring_up_to_date  # a new database has the present one
+
                 bring_up_to_date(path / file, lambda what: _damage(path / file, what))
             env = _open_env(path / file, map_size)
             database = cls(path, path / file, env, lock, max_map_size, damage or DamageReports(), crash_ratio)

@@ -6,15 +6,17 @@ import logging
 import os
 import socket
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from btcnode.net.proxy.errors import DialError
-from btcnode.net.proxy.i2p import I2pRouter
 from btcnode.net.proxy.reach import reach
-from btcnode.net.proxy.socks5 import CredentialsGenerator, negotiate
 from btcnode.settings.addresses import ProxyAddress, ProxyPlan
 from btcnode.tuples import NamedTuple
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
+
+if TYPE_CHECKING:
+    from btcnode.net.proxy.i2p import I2pRouter
+    from btcnode.net.proxy.socks5 import CredentialsGenerator
 
 PREFIX_SIZE = 8  # bytes of the credentials' prefix, as in Core
 STRAIGHT = frozenset({Network.IPV4, Network.IPV6, Network.CJDNS})
@@ -48,9 +50,13 @@ class Dialer:
         """
         self.name_proxy = plan.name
         self._proxies = {net: proxy for net, name in NETWORK_NAMES.items() if (proxy := plan.of(name)) is not None}
-        self.i2p = I2pRouter(plan.i2p, i2p_key_file) if plan.i2p is not None else None
+        self.i2p: I2pRouter | None = None
+        if plan.i2p is not None:
+            from btcnode.net.proxy.i2p import I2pRouter  # this and SOCKS5: most nodes have no proxy
+
+            self.i2p = I2pRouter(plan.i2p, i2p_key_file)
         self._timeout = connect_timeout
-        self._credentials = CredentialsGenerator(os.urandom(PREFIX_SIZE))
+        self._credentials: CredentialsGenerator | None = None  # made for the first connection through a proxy
 
     def proxy_of(self, network: Network) -> ProxyAddress | None:
         """The proxy of a network."""
@@ -92,7 +98,11 @@ class Dialer:
         return Opened(await self._through(self.name_proxy, host, port))
 
     async def _through(self, proxy: ProxyAddress, host: str, port: int) -> socket.socket:
+        from btcnode.net.proxy.socks5 import CredentialsGenerator, negotiate
+
         sock = await reach(proxy, self._timeout)
+        if self._credentials is None:
+            self._credentials = CredentialsGenerator(os.urandom(PREFIX_SIZE))
         credentials = self._credentials.next() if proxy.randomize else None
         try:
             await negotiate(sock, host, port, credentials)

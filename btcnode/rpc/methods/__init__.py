@@ -14,6 +14,7 @@ from btcnode.services.control import Control
 # in the order in which they are loaded when nobody has asked for their methods: first what others ask a node first
 SUBJECTS = (
     "control",
+    "active_chain",
     "chain",
     "net",
     "mempool",

@@ -49,30 +49,9 @@ EXAMPLE_HASH = "00000000c937983704a73af28acdec37b049d214adbda81d7e2a3dd146f6ed09
 
 
 @rpc("blockchain")
-def getblockcount(node: NodeParts) -> Annotated[int, "The height; that of genesis is 0"]:
-    """Height of the active chain's tip."""
-    return node.chain.tree.height(node.chain.tip())
-
-
-@rpc("blockchain")
-def getbestblockhash(node: NodeParts) -> Annotated[Hex, "The block hash"]:
-    """Hash of the active chain's tip."""
-    return to_display(node.chain.tree.hash(node.chain.tip()))
-
-
-@rpc("blockchain")
 def getdifficulty(node: NodeParts) -> Real:
     """Proof-of-work difficulty of the tip, as a multiple of mainnet's least."""
     return double(difficulty(node.chain.tree.bits(node.chain.tip())))
-
-
-@rpc("blockchain", examples=((1000,),))
-def getblockhash(node: NodeParts, height: Annotated[int, "The height"]) -> Annotated[Hex, "The block hash"]:
-    """Hash of the block at a height of the active chain."""
-    tree, tip = node.chain.tree, node.chain.tip()
-    if not 0 <= height <= tree.height(tip):
-        raise RpcError(RpcCode.INVALID_PARAMETER, "Block height out of range")
-    return to_display(tree.hash(tree.ancestor(tip, height)))
 
 
 @rpc("blockchain", examples=((EXAMPLE_HASH,),))

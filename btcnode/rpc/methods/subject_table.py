@@ -3,11 +3,12 @@
 
 METHODS = {
     "control": "uptime stop getmemoryinfo logging setmocktime mockscheduler echo echojson echoipc",
+    "active_chain": "getblockcount getbestblockhash getblockhash",
     "chain": "getblockchaininfo getchaintips getdeploymentinfo getchaintxstats invalidateblock reconsiderblock preciousblock waitfornewblock waitforblock waitforblockheight syncwithvalidationinterfacequeue",
     "net": "getpeerinfo getconnectioncount ping getnettotals getnetworkinfo addnode disconnectnode getaddednodeinfo setnetworkactive",
     "mempool": "getrawmempool getmempoolentry getmempoolancestors getmempooldescendants getmempoolcluster getmempoolfeeratediagram getmempoolinfo gettxspendingprevout prioritisetransaction getprioritisedtransactions savemempool",
     "mining": "generatetoaddress generatetodescriptor generateblock submitblock submitheader getnetworkhashps getmininginfo generate",
-    "blocks": "getblockcount getbestblockhash getdifficulty getblockhash getblockheader getblock gettxout",
+    "blocks": "getdifficulty getblockheader getblock gettxout",
     "util": "validateaddress verifymessage signmessagewithprivkey enumeratesigners",
     "rawtransactions": "createrawtransaction decoderawtransaction getrawtransaction combinerawtransaction signrawtransactionwithkey",
     "mempool_submit": "sendrawtransaction testmempoolaccept submitpackage importmempool",

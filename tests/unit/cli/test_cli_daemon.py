@@ -625,7 +625,7 @@ def test_what_a_start_loads(tmp_path: Path) -> None:
             "btcnode.rpc.methods.net",
             "btcnode.wallet.wallet", "btcnode.wire.v2_transport", "btcnode.services.swift_sync",
             "btcnode.indexes.store", "btcnode.swiftsync.fold", "btcnode.utreexo.stump"}  # fmt: skip
-    assert "btcnode.rpc.methods.blocks" in loaded
+    assert "btcnode.rpc.methods.active_chain" in loaded
     assert late & loaded == set()
     ours = len([name for name in loaded if name.startswith("btcnode")])
     assert ours <= 447

@@ -156,7 +156,7 @@ def test_small_ones(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         verified.append((blocks, level))
         return True
 
-    monkeypatch.setattr("btcnode.services.chain.verify_recent", verify)
+    monkeypatch.setattr("btcnode.chain.verify_db.verify_recent", verify)
     state = running.call("getchainstates")
     assert state["headers"] == 0 and state["chainstates"][0]["blocks"] == 0
     assumed = ChainPart(0, 5, running.parts.chain.tree.hash(0), validated=False)
@@ -197,7 +197,7 @@ def test_long_work_ends_when_the_node_stops(
             time.sleep(0.01)
 
     monkeypatch.setattr(CoinsDb, "utxo_stats", lambda _, hash_type, progress, *more: endless(progress))
-    monkeypatch.setattr("btcnode.services.chain.verify_recent", lambda *work: endless(work[-1]))
+    monkeypatch.setattr("btcnode.chain.verify_db.verify_recent", lambda *work: endless(work[-1]))
     answers: list[Any] = []
     caller = threading.Thread(target=lambda: answers.append(running.call(method, *params)))
     caller.start()
