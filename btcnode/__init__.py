@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
 if TYPE_CHECKING:
+    from typing import Any
+
     from btcnode.embed.events import NewTip, NewTransaction, PeerCame, PeerLeft, Reorganisation
     from btcnode.embed.node import Node
     from btcnode.rpc.typed import NodeClient

@@ -12,7 +12,10 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 STEP_BYTES = 1 << 20
 MIB = 1 << 20

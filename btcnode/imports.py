@@ -15,7 +15,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader
 from importlib.util import MAGIC_NUMBER, cache_from_source
 from marshal import loads
 
-TYPE_CHECKING = False  # that of typing, which takes half of what btcnode-cli does
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType, ModuleType

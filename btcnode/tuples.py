@@ -8,8 +8,8 @@ such a class takes, and a start makes a hundred. These are the same to who uses 
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
 else:

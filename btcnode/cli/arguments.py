@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from btcnode.cli.argument_table import ARGUMENTS
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.jsonvalue import decode_kept
+
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def argument_forms(method: str) -> list[tuple[list[str], str]]:

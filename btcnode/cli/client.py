@@ -5,6 +5,7 @@ Kept free of heavy imports: scripts call it hundreds of times.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from contextlib import closing
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from btcnode import __version__
@@ -29,6 +29,10 @@ from btcnode.rpc.jsonvalue import decode_kept, encode, pretty
 from btcnode.rpc.ready import ready_rpc_port
 from btcnode.settings.datadir import default_datadir
 from btcnode.settings.kinds import leading_number, read_path
+
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
+if TYPE_CHECKING:
+    from typing import Any
 
 DEFAULT_TIMEOUT_S = 900
 FOREVER_S = 5 * 365 * 86400  # what a socket can still count
@@ -565,7 +569,11 @@ def _run_or_tell(argv: list[str]) -> int:
 
 def main() -> None:
     """Entry point of ``btcnode-cli``."""
-    run_program(_run_or_tell, output_counts=True)
+    gc.disable()  # one call makes no garbage to speak of ...
+    try:
+        run_program(_run_or_tell, output_counts=True)
+    finally:
+        gc.freeze()  # ... and what it has loaded need not be looked through at its end
 
 
 if __name__ == "__main__":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isinf
-from typing import Any
 
 from btcnode.rpc.jsonvalue import type_name, value_text
+
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
+if TYPE_CHECKING:
+    from typing import Any
 
 INT_LIMIT = 2**31  # whole numbers lie below it, and not below its negative
 LONG_LIMIT = 2**63

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any
 
 from btcnode.errors import BtcnodeError
 from btcnode.rpc.errors import RpcError
 from btcnode.rpc.http_client import HttpConnection, HttpError, RemoteClosed
 from btcnode.rpc.jsonvalue import decode_decimal, encode
+
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
+if TYPE_CHECKING:
+    from typing import Any
 
 DEFAULT_TIMEOUT_S = 900.0
 RPC_STATUSES = (200, 400, 404, 500)  # those whose body is a JSON-RPC reply

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
 
 from btcnode.primitives.amounts import format_amount
 
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
 if TYPE_CHECKING:
     from decimal import Decimal
+    from typing import Any
 
 MAX_DEPTH = 512  # arrays and objects inside one another
 PIECE = 100  # items of a large array or object that are written in one go, at most
@@ -60,7 +61,7 @@ class Written:
         return b"".join(self.parts).decode("ascii")
 
 
-class DuplicateKeysDict(dict[str, Any]):
+class DuplicateKeysDict(dict[str, "Any"]):
     """An object that named a key twice: the first value counts, ``duplicates`` has the names, ``items`` every pair."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:

@@ -10,13 +10,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from btcnode.errors import ConfigError
 from btcnode.primitives.amounts import AmountError, parse_money
 
+TYPE_CHECKING = False  # that of typing, which btcnode-cli does without
 if TYPE_CHECKING:
     from fractions import Fraction
+    from typing import Any
 
 MIB, KB, MB = 1 << 20, 1000, 1_000_000
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
