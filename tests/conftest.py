@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from btcnode import compiled
 hypothesis.settings.register_profile("btcnode", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("btcnode")
 
+TESTS = Path(__file__).parent
 DEFAULT_VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 
 
@@ -50,6 +52,19 @@ def set_apart_again() -> Iterator[None]:
     """For tests that have the collector look at everything."""
     yield
     set_apart()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers are given the files that take longest first, lest one of them is alone at work in the end.
+
+    Those with slow tests, then those that start processes or simulate networks, then the others; the larger ones first.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    count = Counter(item.path for item in items)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    short = {path for path in count if {TESTS / "unit", TESTS / "property"} & set(path.parents)}
+    items.sort(key=lambda item: (-slow[item.path], item.path in short, -count[item.path], item.path))
 
 
 def logging_state() -> dict[str, tuple[int, list[logging.Handler], bool]]:
