@@ -135,6 +135,7 @@ def test_peers_and_rpc_are_answered_during(
         peer.handshake()
         answers: list[object] = []
         submitting = threading.Thread(target=lambda: answers.append(node.rpc("submitblock", worst.hex())))
+        begun = time.monotonic()
         submitting.start()
         asked, slowest = 0, 0.0
         while submitting.is_alive() or not asked:
@@ -147,9 +148,11 @@ def test_peers_and_rpc_are_answered_during(
             slowest = max(slowest, time.monotonic() - started)
             asked += 1
         submitting.join()
+        took = time.monotonic() - begun
         assert answers == [None]
         assert node.height() == len(chain) + 2
-        assert slowest < 5.0, "somebody waited for the whole block"
+        # what slows all down on a busy machine makes the block take longer too
+        assert slowest < max(5.0, took / 2), "somebody waited for the whole block"
         assert node.stop() == 0
 
 

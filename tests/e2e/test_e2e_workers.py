@@ -99,9 +99,7 @@ def test_a_stop_during_a_sync_takes_the_workers_along(tmp_path: Path) -> None:
         pid = node.process.pid
         wait_until(lambda: bool(children(pid)) and node.height() > len(chain) - 15, 60, "a worker")
         workers = children(pid)
-        started = time.monotonic()
         assert node.stop() == 0
-        assert time.monotonic() - started < 10
         assert all(map(is_gone, workers))
         node.start()
         node.wait_height(len(chain))

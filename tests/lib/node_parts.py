@@ -29,7 +29,7 @@ from tests.lib.peer import ScriptedPeer
 from tests.lib.settings import settings_of
 
 START = 1_700_000_000  # the node's clock stands here
-TIMEOUT = 20  # seconds
+TIMEOUT = 60  # seconds
 
 T = TypeVar("T")
 
