@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 
-from btcnode.compiled.machine_code import NoMachineCode, is_possible, make
+from btcnode.compiled.machine_code import NoMachineCode, is_possible
+from btcnode.compiled.making import make
 
 
 def main() -> int:
@@ -12,6 +14,7 @@ def main() -> int:
     if not is_possible():
         print("No kernels: numba is not installed, or the processor is a big-endian one. All works without.")
         return 1
+    faulthandler.enable()  # they are tried: where they do not run it says so
     try:
         print(f"Kernels: {make()}")
     except NoMachineCode as error:

@@ -310,7 +310,11 @@ class Kernels:
 
 def load_kernels() -> Kernels:
     """Those whose machine code is there; raises NoMachineCode."""
-    code = load()
+    return kernels_of(load())
+
+
+def kernels_of(code: MachineCode) -> Kernels:
+    """Those of this code, tried on what is known; raises NoMachineCode where anything is not as it should be."""
     calls: dict[str, Call] = {}
     for name, kernel in ENTRIES:
         arguments = [ctypes.c_void_p] * len(inspect.signature(kernel).parameters)

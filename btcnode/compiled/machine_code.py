@@ -1,7 +1,12 @@
 """The kernels' machine code: made once for a processor, kept in the user's cache folder, loaded by every process.
 
-A file is named after all that its code follows from: the text of this folder, the compiler's version, the processor. In
-front stands the SHA-256 of the rest, so that a damaged file is never run, but made again.
+A file is named after all that its code follows from: the text of this folder, the versions of Python, numba and
+llvmlite, the processor and what it can do. In front stands the SHA-256 of the rest, so that a damaged file is never
+run, but made again. Whoever makes one runs it before anybody else can: a process that does nothing else dies of code
+that does not run here, and leaves none. What only goes wrong later is for ``refusal.py``.
+
+Nothing is run that somebody else could have written: file and folder belong to the user or to root, and no one else may
+write there.
 """
 
 from __future__ import annotations
@@ -12,18 +17,17 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
-from stat import S_ISREG, S_IWOTH
+from stat import S_ISDIR, S_ISREG, S_IWGRP, S_IWOTH
 from typing import Any
 
-_MAGIC = b"btcnode kernels 1\n"
+MAGIC = b"btcnode kernels 1\n"
 _DIGEST_SIZE = 32
 MAX_SIZE = 8 << 20  # bytes of a file
-_MAKE = (
-    "import os, sys; os.nice(19); sys.path[:] = sys.argv[1:]; from btcnode.compiled.machine_code import make; make()"
-)
+DAY = 86_400.0
+_MAKE = "import os, sys; os.nice(19); sys.path[:] = sys.argv[1:]; from btcnode.compiled.making import make; make()"
 
 
 class NoMachineCode(Exception):
@@ -38,7 +42,9 @@ class MachineCode:
     """Loaded code; it stays as long as this object does."""
 
     def __init__(self, code: bytes) -> None:
-        binding, machine = _target()
+        """Raises OSError where the system lets no memory become executable (SELinux, MemoryDenyWriteExecute)."""
+        binding, machine = target()
+        binding.check_jit_execution()
         self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
         self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
@@ -65,16 +71,16 @@ def folder() -> Path:
         raise NoMachineCode(str(error)) from None
 
 
-def _target() -> tuple[Any, Any]:
+def target() -> tuple[Any, Any]:
     """llvmlite's binding, and this machine as a target."""
     from llvmlite import binding
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     features = binding.get_host_cpu_features().flatten()
-    target = binding.Target.from_default_triple()
+    triple = binding.Target.from_default_triple()
     cpu = binding.get_host_cpu_name()
-    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="jitdefault")
+    machine = triple.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="jitdefault")
     return binding, machine
 
 
@@ -86,73 +92,65 @@ def path() -> Path:
     except (ImportError, OSError) as error:
         raise NoMachineCode(f"llvmlite cannot be loaded: {error}") from None
     name = hashlib.sha256()
-    parts = [llvmlite.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()]
+    parts = [
+        sys.version, llvmlite.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(),
+    ]  # fmt: skip
     sources = sorted(Path(__file__).parent.glob("*.py"))
-    for part in [part.encode() for part in parts] + [source.read_bytes() for source in sources]:
+    contents = [part.encode() for part in parts] + [source.read_bytes() for source in sources] + [_numba_version()]
+    for part in contents:
         name.update(hashlib.sha256(part).digest())
     return folder() / f"kernels-{name.hexdigest()[:32]}.o"
 
 
+def _numba_version() -> bytes:
+    """What names its version, without the half second of an import; nothing where it is packed in another way."""
+    numba = find_spec("numba")
+    try:
+        return Path(numba.origin).with_name("_version.py").read_bytes() if numba and numba.origin else b""
+    except OSError:
+        return b""
+
+
 def load() -> MachineCode:
     """Load the file that ``make`` has made; raises NoMachineCode: NotThereYet where there is none or a damaged one."""
-    return MachineCode(_read(path()))
+    return MachineCode(read(path()))
 
 
-def _read(file: Path) -> bytes:
+def _is_safe(facts: os.stat_result) -> bool:
+    """Whether nobody else can have written what is there."""
+    return facts.st_uid in (os.geteuid(), 0) and not facts.st_mode & (S_IWGRP | S_IWOTH)
+
+
+def require_safe(directory: Path) -> None:
+    """Raises NoMachineCode for a folder that others may write to, OSError where there is none."""
+    facts = directory.stat()
+    if not S_ISDIR(facts.st_mode) or not _is_safe(facts):
+        raise NoMachineCode(f"{directory} is not a folder that only this user can write to")
+
+
+def read(file: Path) -> bytes:
     """The code in a file; a damaged one is deleted. Raises as ``load`` does."""
     try:
+        require_safe(file.parent)  # first: from then on nobody else puts another file in the place of this one
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # which does not wait for somebody to write into a pipe
         try:
             facts = os.fstat(handle)
-            ours = facts.st_uid == os.geteuid() and S_ISREG(facts.st_mode) and not facts.st_mode & S_IWOTH
-            if not ours or facts.st_size > MAX_SIZE:
+            if not S_ISREG(facts.st_mode) or not _is_safe(facts) or facts.st_size > MAX_SIZE:
                 raise NoMachineCode(f"{file} is not one that this user has made")
             data = os.read(handle, facts.st_size)
         finally:
             os.close(handle)
     except OSError as error:
         raise NotThereYet(str(error)) from None
-    head, code = data[: len(_MAGIC) + _DIGEST_SIZE], data[len(_MAGIC) + _DIGEST_SIZE :]
-    if head != _MAGIC + hashlib.sha256(code).digest():
+    head, code = data[: len(MAGIC) + _DIGEST_SIZE], data[len(MAGIC) + _DIGEST_SIZE :]
+    if head != MAGIC + hashlib.sha256(code).digest():
         with contextlib.suppress(OSError):
             file.unlink()
         raise NotThereYet(f"{file} is damaged")
+    if time.time() > facts.st_atime + DAY:
+        with contextlib.suppress(OSError):  # only who may write there ever deletes it
+            os.utime(file, ns=(time.time_ns(), facts.st_mtime_ns))
     return code
-
-
-def make() -> Path:
-    """Compile the kernels unless they are there, which takes some ten seconds; the file.
-
-    Raises NoMachineCode where that is impossible.
-    """
-    file = path()
-    with contextlib.suppress(NotThereYet):
-        _read(file)
-        return file
-    try:
-        from btcnode.compiled.translate import translate
-
-        code = translate(_target()[1])
-    except Exception as error:  # numba, llvmlite and numpy fail in many ways where one does not go with the others
-        raise NoMachineCode(f"they cannot be compiled: {type(error).__name__}: {error}") from error
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _keep(file, _MAGIC + hashlib.sha256(code).digest() + code)
-    except OSError as error:
-        raise NoMachineCode(f"the kernels cannot be kept: {error}") from None
-    return file
-
-
-def _keep(file: Path, data: bytes) -> None:
-    """Write a file that is there as a whole or not at all; raises OSError."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix="kernels-", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-        Path(name).replace(file)
-    except OSError:
-        Path(name).unlink(missing_ok=True)  # on a disk that is full above all
-        raise
 
 
 def start_making() -> subprocess.Popen[bytes] | None:

@@ -8,7 +8,8 @@ from functools import cache
 from btcnode import compiled
 from btcnode.compiled import kernels as kernels_module
 from btcnode.compiled.kernels import Kernels, interpreted_kernels, load_kernels
-from btcnode.compiled.machine_code import is_possible, make
+from btcnode.compiled.machine_code import is_possible
+from btcnode.compiled.making import make
 from btcnode.consensus.locks import LOCKTIME_THRESHOLD
 from btcnode.consensus.sigops import count_input_sigops, count_output_sigops
 from btcnode.consensus.transactions import check_block_transactions

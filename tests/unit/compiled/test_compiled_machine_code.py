@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from btcnode import compiled
-from btcnode.compiled import machine_code
+from btcnode.compiled import machine_code, making
 from btcnode.compiled.kernels import Kernels, check_kernels, load_kernels
-from btcnode.compiled.machine_code import NoMachineCode, folder, is_possible, load, make, path
+from btcnode.compiled.machine_code import NoMachineCode, folder, is_possible, load, path
+from btcnode.compiled.making import make
 from tests.lib.kernels import compiled_kernels
 
 needs_numba = pytest.mark.skipif(not is_possible(), reason="numba is not installed")
@@ -25,8 +28,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     file = path()
     assert file.parent == tmp_path / "btcnode" == folder()
-    file.parent.mkdir()
+    file.parent.mkdir(mode=0o700)
     file.write_bytes(code)
+    file.chmod(0o600)
     return file
 
 
@@ -193,7 +197,7 @@ def test_the_command_says_where_it_is(cache: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr("btcnode.compiled.translate.translate", lambda machine: b"code")
+    monkeypatch.setattr("btcnode.compiled.translate.translate", lambda machine: pytest.fail("compiled in vain"))
     with pytest.raises(NoMachineCode, match="cannot be kept"):
         make()
 
@@ -216,6 +220,8 @@ def test_a_disk_that_is_full_keeps_no_part(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("btcnode.compiled.translate.translate", lambda machine: b"code")
+    monkeypatch.setattr(making, "kernels_of", lambda code: None)
+    monkeypatch.setattr(making, "MachineCode", lambda code: code)
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(NoMachineCode, match="No space left"):
         make()
@@ -223,11 +229,168 @@ def test_a_disk_that_is_full_keeps_no_part(tmp_path: Path, monkeypatch: pytest.M
 
 
 @needs_numba
-def test_what_others_can_write_to_and_pipes_are_not_loaded(cache: Path) -> None:
-    cache.chmod(0o646)
+@pytest.mark.parametrize("mode", [0o646, 0o664])
+def test_a_file_that_others_can_write_to_is_not_loaded(cache: Path, mode: int) -> None:
+    cache.chmod(mode)
     with pytest.raises(NoMachineCode, match="not one that this user has made"):
         load()
+
+
+@needs_numba
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_a_folder_that_others_can_write_to_is_not_used(cache: Path, mode: int) -> None:
+    cache.parent.chmod(mode)
+    for use in (load, make):
+        with pytest.raises(NoMachineCode, match="not a folder that only this user can write to"):
+            use()
+    cache.unlink()
+    with pytest.raises(NoMachineCode, match="not a folder that only this user can write to"):
+        make()
+    assert list(cache.parent.iterdir()) == []
+
+
+@needs_numba
+@pytest.mark.parametrize("owner", ["file", "folder"])
+def test_what_belongs_to_another_user_is_not_loaded(cache: Path, monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    """A user who can guess the place (a cache folder below /tmp) may have been there first."""
+    theirs = cache if owner == "file" else cache.parent
+    inode, stat, fstat = theirs.stat().st_ino, Path.stat, os.fstat
+
+    def seen(facts: os.stat_result) -> os.stat_result:
+        return os.stat_result((*facts[:4], 12_345, *facts[5:])) if facts.st_ino == inode else facts
+
+    monkeypatch.setattr(Path, "stat", lambda self, **options: seen(stat(self, **options)))
+    monkeypatch.setattr(os, "fstat", lambda handle: seen(fstat(handle)))
+    with pytest.raises(NoMachineCode, match=r"not one that this user|not a folder that only this user"):
+        load()
+
+
+@needs_numba
+def test_links_are_what_they_lead_to(cache: Path, tmp_path: Path) -> None:
+    """The user may have his cache elsewhere; a file of everybody's stays one."""
+    elsewhere = tmp_path / "elsewhere"
+    cache.parent.rename(elsewhere)
+    cache.parent.symlink_to(elsewhere)
+    load()
+    everybodys = tmp_path / "everybodys"
+    everybodys.write_bytes(cache.read_bytes())
+    everybodys.chmod(0o666)
+    cache.unlink()
+    cache.symlink_to(everybodys)
+    with pytest.raises(NoMachineCode, match="not one that this user has made"):
+        load()
+
+
+@needs_numba
+def test_pipes_are_not_loaded(cache: Path) -> None:
     cache.unlink()
     os.mkfifo(cache)
     with pytest.raises(NoMachineCode, match="not one that this user has made"):
         load()
+
+
+@needs_numba
+def test_all_that_the_code_follows_from_is_in_its_name(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import llvmlite
+    from llvmlite import binding
+
+    names = {path()}
+    for where, name, value in (
+        (machine_code, "_numba_version", lambda: b"99"),
+        (llvmlite, "__version__", "99"),
+        (sys, "version", "3.99"),
+        (binding, "get_host_cpu_name", lambda: "another"),
+        (binding, "get_host_cpu_features", lambda: SimpleNamespace(flatten=lambda: "-avx2")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, value)
+            names.add(path())
+    assert len(names) == 6 and path() == cache and b"version" in machine_code._numba_version()
+
+
+@needs_numba
+def test_files_that_nobody_uses_go_when_one_is_made(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled_in_no_time() -> bytes:
+        return b"code"
+
+    monkeypatch.setattr(making, "_compile", compiled_in_no_time)
+    monkeypatch.setattr(making, "MOST_FILES", 4)
+    now, day = time.time(), 86_400.0
+    ages = {
+        "kernels-used.o": (1, 300), "kernels-young.o": (50, 50), "kernels-old.o": (70, 70), "kernels-a.part": (2, 2),
+        "kernels-b.part": (0.5, 0.5), "kernels-4.o": (20, 20), "kernels-5.o": (55, 55), "of_mine": (900, 900),
+    }  # fmt: skip
+    cache.unlink()
+    for name, (used, made) in ages.items():
+        (cache.parent / name).write_bytes(b"")
+        os.utime(cache.parent / name, (now - used * day, now - made * day))
+    make()
+    left = {file.name for file in cache.parent.iterdir()}
+    assert left == {cache.name, "kernels-used.o", "kernels-4.o", "kernels-young.o", "kernels-b.part", "of_mine"}
+
+
+@needs_numba
+def test_who_loads_a_file_keeps_it_and_its_age(cache: Path) -> None:
+    long_ago = time.time() - 50 * 86_400
+    os.utime(cache, (long_ago, long_ago))
+    load()
+    facts = cache.stat()
+    assert facts.st_atime > long_ago + 86_400 and abs(facts.st_mtime - long_ago) < 1
+    cache.parent.chmod(0o500)
+    load()  # where nothing can be written
+    cache.parent.chmod(0o700)
+
+
+@needs_numba
+def test_what_does_not_judge_as_it_should_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.unlink()
+
+    def other_code(machine: object) -> bytes:
+        return b"code"
+
+    def wrong(found: object) -> None:
+        raise NoMachineCode("the kernel of merkle trees gives another root")
+
+    monkeypatch.setattr("btcnode.compiled.translate.translate", other_code)
+    monkeypatch.setattr(making, "MachineCode", lambda data: data)
+    monkeypatch.setattr(making, "kernels_of", wrong)
+    with pytest.raises(NoMachineCode, match="another root"):
+        make()
+    assert list(cache.parent.iterdir()) == []
+
+
+# a process in which no memory becomes executable, as with systemd's MemoryDenyWriteExecute
+_IN_A_SANDBOX = "import ctypes, sys; assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0"
+
+
+def _sandboxes() -> bool:
+    child = "import ctypes, os; os._exit(ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) != 0)"
+    return sys.platform == "linux" and subprocess.run([sys.executable, "-c", child], check=False).returncode == 0
+
+
+@needs_numba
+@pytest.mark.skipif(not _sandboxes(), reason="the system knows no PR_SET_MDWE")
+def test_code_that_does_not_run_here_is_kept_by_nobody(cache: Path) -> None:
+    """The process that has made it dies of it, before any node can."""
+    object_file = cache.read_bytes()[50:]
+    cache.unlink()
+    child = _IN_A_SANDBOX + "; from types import SimpleNamespace; from llvmlite import binding"
+    child += "; binding.check_jit_execution = lambda: None"  # as if the system had said nothing
+    child += "; translate = SimpleNamespace(translate=lambda machine: sys.stdin.buffer.read())"
+    child += "; sys.modules['btcnode.compiled.translate'] = translate"
+    child += "; from btcnode.compiled.making import make; make()"
+    ended = subprocess.run([sys.executable, "-c", child], input=object_file, capture_output=True, check=False)
+    assert ended.returncode < 0, ended
+    assert [file.suffix for file in cache.parent.iterdir()] == [".part"]  # which goes in a day
+    with pytest.raises(NoMachineCode, match="No such file"):
+        load()
+
+
+@needs_numba
+@pytest.mark.skipif(not _sandboxes(), reason="the system knows no PR_SET_MDWE")
+def test_where_no_code_may_be_made_there_are_no_kernels_and_no_crash(cache: Path) -> None:
+    child = _IN_A_SANDBOX + "; import logging; logging.basicConfig(); from btcnode import compiled"
+    child += "; compiled.allow(make=True); print(compiled.look_for(), compiled.is_allowed())"
+    ended = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
+    assert ended.stdout == "None False\n"
+    assert "no compiled kernels, plain Python does their work: PermissionError: " in ended.stderr
