@@ -90,7 +90,7 @@ def logging_as_before() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def kernels_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node inside a test loads kernels for the whole process: each test begins without them, and without leave."""
-    for name, value in (("_kernels", None), ("_allowed", False), ("_may_make", False)):
+    for name, value in (("_kernels", None), ("_allowed", False), ("_may_make", False), ("_remember", None)):
         monkeypatch.setattr(compiled, name, value)
 
 

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from subprocess import Popen
 
     from btcnode.compiled.kernels import Kernels
@@ -26,6 +27,7 @@ _allowed = False
 _may_make = False
 _making: Popen[bytes] | None = None
 _next_look = 0.0
+_remember: Callable[[str], None] | None = None
 
 
 def current() -> Kernels | None:
@@ -33,11 +35,30 @@ def current() -> Kernels | None:
     return _kernels
 
 
-def allow(*, make: bool) -> None:
-    """This process may use kernels from now on; with ``make`` it may have them made, by a process of 250 MB."""
-    global _allowed, _may_make
+def allow(*, make: bool, remember: Callable[[str], None] | None = None) -> None:
+    """This process may use kernels from now on; with ``make`` it may have them made, by a process of 250 MB.
+
+    ``remember`` is told, by any thread, which process they have ended, so that the next start does without; it may
+    raise OSError.
+    """
+    global _allowed, _may_make, _remember
     _allowed = True
     _may_make = _may_make or make
+    _remember = remember or _remember
+
+
+def give_up(what: str) -> None:
+    """A process was ended by kernels, as ``what`` says: nobody begins to use them any more."""
+    global _allowed, _kernels
+    if not _allowed:
+        return
+    _allowed, _kernels = False, None
+    log.warning("no compiled kernels any more, plain Python does their work: %s", what)
+    try:
+        if _remember is not None:
+            _remember(what)
+    except OSError as error:
+        log.warning("the next start will try compiled kernels again: %s", error)
 
 
 def is_allowed() -> bool:
@@ -53,7 +74,8 @@ def look_for() -> Kernels | None:
     global _kernels, _allowed, _next_look
     if _kernels is None and _allowed and monotonic() >= _next_look and _lock.acquire(blocking=False):
         try:
-            _kernels = _load()
+            found = _load()
+            _kernels = found if _allowed else None  # they were given up meanwhile
         except Exception as error:  # of llvmlite, coincurve, OpenSSL: they are installed in all sorts of ways
             _allowed = False
             log.warning("no compiled kernels, plain Python does their work: %s: %s", type(error).__name__, error)

@@ -26,12 +26,16 @@ from btcnode.services.addresses import Addresses
 from btcnode.services.ban_file import BanFile
 from btcnode.services.notifications import open_publisher
 from btcnode.services.peers_file import load_book, load_groups
+from btcnode.storage.fault_note import last_fault
+from btcnode.storage.layout import KERNELS_FAULT_FILE
 from btcnode.storage.locking import DirectoryLock
 from btcnode.storage.proof_files import ProofFiles
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from btcnode.net.proxy.dialer import Dialer
     from btcnode.notify.publisher import Publisher
     from btcnode.rpc.http_server import HttpLimits
@@ -94,7 +98,7 @@ async def open_node(launch: Launch, stack: AsyncExitStack, meanwhile: Callable[[
     _forget_last_run(settings)
     settings, budget, memory = fit_memory(settings)
     if memory.kernels:
-        allow(make=budget.may_compile(memory))
+        _allow_kernels(settings.net_dir, make=budget.may_compile(memory))
     opening = asyncio.ensure_future(_open_store(launch, stack, settings, memory))
     try:
         await asyncio.sleep(0)  # it has begun
@@ -131,6 +135,37 @@ async def open_node(launch: Launch, stack: AsyncExitStack, meanwhile: Callable[[
         launch, settings, access, dialer, http, rpc, rpc_closing, addresses, bans, publisher, workers, budget, store,
         state, proofs,
     )  # fmt: skip
+
+
+def _allow_kernels(net_dir: Path, *, make: bool) -> None:
+    """Allow kernels, unless a run has ended in those that are there."""
+
+    def remember(what: str) -> None:
+        from btcnode.compiled.refusal import Refusal
+
+        Refusal(net_dir / KERNELS_FAULT_FILE).note(what)
+
+    try:
+        refused = _refused_kernels(net_dir)
+    except OSError as error:
+        refused = str(error)
+    if refused is None:
+        allow(make=make, remember=remember)
+    else:
+        log.warning("no compiled kernels, plain Python does their work: %s", refused)
+
+
+def _refused_kernels(net_dir: Path) -> str | None:
+    """Why kernels are not to be used; raises OSError."""
+    fault = last_fault(net_dir)
+    if fault is None and not (net_dir / KERNELS_FAULT_FILE).exists():
+        return None
+    from btcnode.compiled.refusal import Refusal, ended_in_kernels
+
+    refusal = Refusal(net_dir / KERNELS_FAULT_FILE)
+    if fault is not None and ended_in_kernels(fault.stack):
+        refusal.note(f"a run has ended in them ({fault.what})", fault.when)
+    return refusal.stands()
 
 
 def _forget_last_run(settings: Settings) -> None:

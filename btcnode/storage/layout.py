@@ -34,6 +34,7 @@ UNSEALED_VERSION = 1  # the same without checksums and sums
 LOCK_FILE = ".lock"
 TIP_FILE = ".tip"  # while the node runs, and after a kill: the newest tip (SYNC_RECORD, CRC-32)
 FAULT_FILE = ".fault"  # not empty: a fatal signal has ended the last run, and this is where
+KERNELS_FAULT_FILE = "kernels_fault.txt"  # a run has ended in compiled kernels: those of that time are not used
 STACKS_FILE = "stacks.txt"  # while the node runs, and after SIGUSR1: what its threads and tasks were doing
 SNAPSHOT_DIR = "chainstate_snapshot"  # while a UTXO set was loaded and is not validated: coins and tip
 SNAPSHOT_FILE = "btcnode.mdb"

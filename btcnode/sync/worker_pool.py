@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 import os
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -30,7 +31,7 @@ from concurrent.futures import Future
 from random import Random
 from typing import TYPE_CHECKING
 
-from btcnode.compiled import is_allowed, look_for
+from btcnode.compiled import give_up, is_allowed, look_for
 from btcnode.errors import DecodeError
 from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure
@@ -79,6 +80,9 @@ END_TIMEOUT = 5.0  # seconds for killed processes to be gone when the pool ends
 LAST_WORDS = 0.2  # seconds for a worker that has closed its socket to end, so that its status tells why
 STUCK_SECONDS = 0.05  # in one piece of work, after which others take over the share of a worker
 MAX_ATTEMPTS = 2
+FAULTS = frozenset(
+    (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS)
+)
 LOUD_FAILURES = 3  # in a row; what follows is said once
 
 log = logging.getLogger("btcnode.workers")
@@ -378,7 +382,8 @@ class WorkerPool:
             import pickle  # a node that verifies nothing starts without
 
             try:
-                worker.send(pack_request(0, CONFIG, pickle.dumps(self._params), flags=KERNELS * is_allowed()))
+                worker.kernels = is_allowed()
+                worker.send(pack_request(0, CONFIG, pickle.dumps(self._params), flags=KERNELS * worker.kernels))
             except OSError as error:
                 self._lost(worker, str(error))
 
@@ -612,6 +617,8 @@ class WorkerPool:
             return
         born = worker.born
         status = self._end(worker, grace)
+        if worker.kernels and status is not None and -status in FAULTS:
+            give_up(f"a worker process was ended by {signal.Signals(-status).name}")
         what = "it has run out of memory" if status == NO_MEMORY else f"{reason} (exit status {status})"
         if not worker.answers:
             self.failed_starts += 1

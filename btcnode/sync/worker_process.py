@@ -32,6 +32,7 @@ class WorkerProcess:
         self._process, self.sock = start_child(_START, [str(os.getpid())], processors)
         self.sock.setblocking(False)
         self.ready = False
+        self.kernels = False  # whether it may use compiled ones
         self.sent: deque[tuple[int, Task, float]] = deque()  # (request id, task, seconds that it usually takes)
         self.ahead = 0.0  # seconds that all of these usually take
         self.answers = 0

@@ -412,6 +412,29 @@ def test_a_worker_without_memory_says_so_in_one_line(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGILL, signal.SIGKILL])
+def test_a_worker_that_its_kernels_may_have_ended_has_a_follower_without(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """They would end it as well, for ever. A kill (of the system, which has no memory left) says nothing of them."""
+    remembered: list[str] = []
+    compiled.allow(make=False, remember=remembered.append)
+    monkeypatch.setattr(compiled, "look_for", lambda: None)
+    pool = WorkerPool(1, PARAMS)
+    try:
+        pool.start()
+        wait_for(lambda: bool(pool._workers) and pool._workers[0].ready)
+        (first,) = pool._workers
+        os.kill(first.pid, number)
+        wait_for(lambda: bool(pool._workers) and pool._workers[0] is not first and pool._workers[0].ready)
+        kernels = number is signal.SIGKILL
+        assert first.kernels and pool._workers[0].kernels is kernels is compiled.is_allowed()
+        assert remembered == ([] if kernels else [f"a worker process was ended by {number.name}"])
+        assert pool.submit_decode(chain()[-2]).result(30) is not None
+    finally:
+        pool.close()
+
+
 def test_a_worker_that_has_closed_its_socket_may_end_by_itself() -> None:
     """On a busy machine its end is seen by the socket before it has a status, which says why."""
     program = [sys.executable, "-c", "import os, time; os.close(0); time.sleep(0.1); os._exit(7)"]
