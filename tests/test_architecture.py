@@ -13,6 +13,7 @@ TEST_LIBRARY = ROOT.parent / "tests/lib"
 
 # a room may import itself, rooms of a lower number, and nothing else of btcnode
 ORDER = {
+    "libsecp256k1": -1,
     "counting": 0,
     "record": 0,
     "tuples": 0,

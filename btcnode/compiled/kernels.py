@@ -116,7 +116,7 @@ def _address(room: bytearray) -> int:
 
 def _libsecp256k1() -> tuple[int, ...]:
     """The context and the functions that ``spending`` calls, in the order of its environment."""
-    from coincurve._libsecp256k1 import ffi, lib
+    from btcnode.libsecp256k1 import ffi, lib
 
     names = (
         "secp256k1_ec_pubkey_parse",

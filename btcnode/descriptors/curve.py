@@ -1,6 +1,6 @@
 """Arithmetic on keys that verification has no need of: tweaks, recoverable signatures, MuSig2 (BIP327).
 
-Through coincurve's low-level binding of libsecp256k1, as ``script/signatures.py``.
+Through a low-level binding of libsecp256k1, as ``script/signatures.py``.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from coincurve._libsecp256k1 import ffi, lib
-
+from btcnode.libsecp256k1 import COMPRESSED, CONTEXT_NONE, ffi, lib
 from btcnode.tuples import NamedTuple
 
 _NULL = ffi.NULL
 _new = ffi.new
 _VERIFY = lib.secp256k1_context_static
-_SIGN = lib.secp256k1_context_create(lib.SECP256K1_CONTEXT_NONE)
+_SIGN = lib.secp256k1_context_create(CONTEXT_NONE)
 
 PUBNONCE_SIZE = 66
 Tweak = tuple[bytes, bool]
@@ -31,7 +30,7 @@ def _parse(pubkey: bytes) -> Any:
 
 def _serialize(point: Any) -> bytes:
     out, size = _new("unsigned char[33]"), _new("size_t *", 33)
-    lib.secp256k1_ec_pubkey_serialize(_VERIFY, out, size, point, lib.SECP256K1_EC_COMPRESSED)
+    lib.secp256k1_ec_pubkey_serialize(_VERIFY, out, size, point, COMPRESSED)
     return bytes(ffi.buffer(out))
 
 

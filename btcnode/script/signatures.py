@@ -1,4 +1,4 @@
-"""Signatures on secp256k1, through coincurve's low-level binding of libsecp256k1.
+"""Signatures on secp256k1, through a low-level binding of libsecp256k1 (``btcnode.libsecp256k1``).
 
 Verification follows Bitcoin Core's ``CPubKey`` and ``XOnlyPubKey`` to the bit: ECDSA signatures are read as laxly as
 they were before BIP66, a high S is normalised before the check, hybrid keys count. Every call allocates its own small
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coincurve._libsecp256k1 import ffi, lib
-
+from btcnode.libsecp256k1 import COMPRESSED, CONTEXT_NONE, UNCOMPRESSED, ffi, lib
 from btcnode.primitives.hashes import sha256
 
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -26,7 +25,7 @@ _KEYPAIR = ffi.typeof("secp256k1_keypair *")
 
 lib.secp256k1_selftest()
 _VERIFY = lib.secp256k1_context_static
-_SIGN = lib.secp256k1_context_create(lib.SECP256K1_CONTEXT_NONE)
+_SIGN = lib.secp256k1_context_create(CONTEXT_NONE)
 
 _pubkey_parse = lib.secp256k1_ec_pubkey_parse
 _parse_der = lib.secp256k1_ecdsa_signature_parse_der
@@ -181,6 +180,21 @@ def is_valid_pubkey(pubkey: bytes) -> bool:
     return bool(_pubkey_parse(_VERIFY, _new(_PUBKEY), pubkey, len(pubkey)))
 
 
+def uncompressed_pubkey(pubkey: bytes) -> bytes:
+    """The 65 bytes (04, x, y) of a public key in any form; raises ValueError for one that is off the curve."""
+    key = _new(_PUBKEY)
+    if not _pubkey_parse(_VERIFY, key, pubkey, len(pubkey)):
+        raise ValueError("not a public key")
+    return _serialize_pubkey(key, compressed=False)
+
+
+def _serialize_pubkey(point: Any, *, compressed: bool) -> bytes:
+    out, size = _new("unsigned char[65]"), _new("size_t *", 65)
+    form = COMPRESSED if compressed else UNCOMPRESSED
+    lib.secp256k1_ec_pubkey_serialize(_VERIFY, out, size, point, form)
+    return bytes(_buffer(out, size[0]))
+
+
 def verify_schnorr(xonly32: bytes, sig64: bytes, msg: bytes) -> bool:
     """BIP340 verification of ``sig64`` over ``msg`` (any length) with the 32-byte x-only key.
 
@@ -246,10 +260,7 @@ def pubkey_create(seckey: bytes, *, compressed: bool = True) -> bytes:
     point = _new(_PUBKEY)
     if len(seckey) != 32 or not lib.secp256k1_ec_pubkey_create(_SIGN, point, seckey):
         raise ValueError("not a secp256k1 secret")
-    out, size = _new("unsigned char[65]"), _new("size_t *", 65)
-    form = lib.SECP256K1_EC_COMPRESSED if compressed else lib.SECP256K1_EC_UNCOMPRESSED
-    lib.secp256k1_ec_pubkey_serialize(_VERIFY, out, size, point, form)
-    return bytes(_buffer(out, size[0]))
+    return _serialize_pubkey(point, compressed=compressed)
 
 
 def xonly(seckey: bytes) -> bytes:
@@ -289,10 +300,7 @@ def recover_compact(compact: bytes, recovery_id: int, msg32: bytes, *, compresse
         return None
     if not lib.secp256k1_ecdsa_recover(_VERIFY, point, sig, msg32):
         return None
-    out, size = _new("unsigned char[65]"), _new("size_t *", 65)
-    form = lib.SECP256K1_EC_COMPRESSED if compressed else lib.SECP256K1_EC_UNCOMPRESSED
-    lib.secp256k1_ec_pubkey_serialize(_VERIFY, out, size, point, form)
-    return bytes(_buffer(out, size[0]))
+    return _serialize_pubkey(point, compressed=compressed)
 
 
 def sign_schnorr(seckey: bytes, msg: bytes, aux: bytes | None = None) -> bytes:

@@ -13,12 +13,11 @@ from itertools import chain
 from operator import itemgetter
 from struct import Struct
 
-from coincurve import PublicKey
-
 from btcnode.compiled import current
 from btcnode.errors import DecodeError
 from btcnode.primitives.coin import coin_prefix, make_txout
 from btcnode.primitives.compactsize import MAX_SIZE, compact_size, read_compact_size
+from btcnode.script.signatures import is_valid_pubkey, uncompressed_pubkey
 
 SPECIAL_SCRIPTS = 6
 MAX_SCRIPT_SIZE = 10_000
@@ -129,18 +128,10 @@ def _compress_odd_script(coin: bytes) -> bytes:
         raise DecodeError("a packed coin has a wrong length")
     if size == 35 and script[0] == 33 and script[1] in (2, 3) and script[34] == 0xAC:
         return script[1:34]
-    if size == 67 and script[0] == 65 and script[1] == 4 and script[66] == 0xAC and _is_point(script[1:66]):
+    # only points of the curve can be restored from x and parity
+    if size == 67 and script[0] == 65 and script[1] == 4 and script[66] == 0xAC and is_valid_pubkey(script[1:66]):
         return bytes((4 | script[65] & 1,)) + script[2:34]
     return encode_varint(size + SPECIAL_SCRIPTS) + script
-
-
-def _is_point(key: bytes) -> bool:
-    """Whether 65 bytes are a point of the curve: others could not be restored from x and parity."""
-    try:
-        PublicKey(key)
-    except ValueError:
-        return False
-    return True
 
 
 def _least(compressed: int) -> int:
@@ -334,7 +325,7 @@ def _expand_script(kind: int, body: bytes) -> bytes:
     if kind in (2, 3):
         return b"\x21" + bytes((kind,)) + body + P2PK_TAIL
     try:
-        key = PublicKey(bytes((kind - 2,)) + body).format(compressed=False)
+        key = uncompressed_pubkey(bytes((kind - 2,)) + body)
     except ValueError:
         raise DecodeError("compressed script with an x that is not on the curve") from None
     return b"\x41" + key + P2PK_TAIL

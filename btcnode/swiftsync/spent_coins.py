@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coincurve import PublicKey
-
 from btcnode.errors import DecodeError
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.compactsize import compact_size, read_compact_size
+from btcnode.script.signatures import uncompressed_pubkey
 from btcnode.storage.undo import MAX_SCRIPT_SIZE, SPECIAL_SCRIPTS, decompress_amount, read_varint
 from btcnode.wire.constants import MIN_SPENT_COIN_SIZE
 
@@ -55,7 +54,7 @@ def _script_of_undo(kind: int, body: bytes) -> bytes:
     if kind < 4:
         return bytes((kind,)) + body
     try:
-        return b"\x04" + PublicKey(bytes((kind - 2,)) + body).format(compressed=False)[1:]
+        return uncompressed_pubkey(bytes((kind - 2,)) + body)
     except ValueError:
         raise DecodeError("compressed script with an x that is not on the curve") from None
 

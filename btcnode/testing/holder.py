@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from hashlib import sha256
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import bitcointx
@@ -28,13 +27,14 @@ from bitcointx.core.script import SIGHASH_ALL, SIGVERSION_WITNESS_V0, CBitcoinSc
 from bitcointx.wallet import CBitcoinRegtestAddress, CBitcoinRegtestKey, P2WPKHBitcoinRegtestAddress
 
 from btcnode.consensus.transactions import COINBASE_MATURITY
+from btcnode.libsecp256k1 import library_path
 from btcnode.primitives.amounts import COIN
 from btcnode.testing.regtest import DEFAULT_FEE, MIN_CHANGE, RegtestNode, satoshi_of
 
 SEQUENCE = 0xFFFFFFFD  # replaceable, and lock times count
 
-if bitcointx.get_custom_secp256k1_path() is None:  # it would look for one of the system: coincurve brings its own
-    bitcointx.set_custom_secp256k1_path(str(getattr(find_spec("coincurve._libsecp256k1"), "origin", None)))
+if bitcointx.get_custom_secp256k1_path() is None:  # it would look for one of the system: ours brings its own
+    bitcointx.set_custom_secp256k1_path(library_path())
 
 
 class HeldCoin(NamedTuple):

@@ -1,4 +1,4 @@
-"""ElligatorSwift keys and BIP324's key exchange, through coincurve's binding of libsecp256k1.
+"""ElligatorSwift keys and BIP324's key exchange, through libsecp256k1.
 
 An encoding is ``u[32] t[32]``, big-endian field elements; every 64 bytes encode some public key, and a key's
 encodings look like random bytes. All arithmetic on secrets happens in libsecp256k1, in constant time. Python cannot
@@ -7,7 +7,7 @@ wipe the bytes that hold a secret; they live no longer than the handshake.
 
 from __future__ import annotations
 
-from coincurve._libsecp256k1 import ffi, lib
+from btcnode.libsecp256k1 import COMPRESSED, CONTEXT_NONE, ffi, lib
 
 ENCODING_SIZE = 64
 SECRET_SIZE = 32
@@ -23,7 +23,7 @@ def create(seckey: bytes, entropy: bytes) -> bytes:
     if len(seckey) != SECRET_SIZE or len(entropy) != SECRET_SIZE:
         raise ValueError("secret and entropy are 32 bytes")
     # a context of its own, blinded by the same entropy: the shared ones belong to other threads too
-    context = ffi.gc(lib.secp256k1_context_create(lib.SECP256K1_CONTEXT_NONE), lib.secp256k1_context_destroy)
+    context = ffi.gc(lib.secp256k1_context_create(CONTEXT_NONE), lib.secp256k1_context_destroy)
     out = ffi.new("unsigned char[64]")
     if not lib.secp256k1_context_randomize(context, entropy):
         raise ValueError("the context cannot be blinded")
@@ -38,7 +38,7 @@ def decode(encoding: bytes) -> bytes:
         raise ValueError("an ElligatorSwift encoding is 64 bytes")
     point, out, size = ffi.new("secp256k1_pubkey *"), ffi.new("unsigned char[33]"), ffi.new("size_t *", 33)
     lib.secp256k1_ellswift_decode(lib.secp256k1_context_static, point, encoding)
-    lib.secp256k1_ec_pubkey_serialize(lib.secp256k1_context_static, out, size, point, lib.SECP256K1_EC_COMPRESSED)
+    lib.secp256k1_ec_pubkey_serialize(lib.secp256k1_context_static, out, size, point, COMPRESSED)
     return bytes(ffi.buffer(out))
 
 

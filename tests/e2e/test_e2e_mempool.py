@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import bitcointx
-import coincurve
 import pytest
 from bitcointx import select_chain_params
 from bitcointx.core import (
@@ -25,11 +24,12 @@ from bitcointx.core.key import CKey
 from bitcointx.core.script import SIGHASH_ALL, SIGVERSION_WITNESS_V0, CScript, CScriptWitness
 from bitcointx.wallet import CCoinAddress, P2WPKHCoinAddress
 
+from btcnode.libsecp256k1 import library_path
 from btcnode.primitives.amounts import COIN
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
-# the library looks for libsecp256k1 in the system; the one that coincurve brings serves as well
-bitcointx.set_custom_secp256k1_path(str(next(Path(coincurve.__file__).parent.glob("_libsecp256k1*.so"))))
+# the library looks for libsecp256k1 in the system; our own serves as well
+bitcointx.set_custom_secp256k1_path(library_path())
 KEY = CKey(b"\x07" * 32)
 
 

@@ -64,7 +64,9 @@ def test_both_carry_types_and_licence(dist: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("version", "form"), [("3.11", "*.tar.gz"), ("3.12", "*.whl"), ("3.13", "*.whl")])
+@pytest.mark.parametrize(
+    ("version", "form"), [("3.11", "*.tar.gz"), ("3.12", "*.whl"), ("3.13", "*.whl"), ("3.14", "*.whl")]
+)
 def test_a_clean_environment_runs_a_node(dist: Path, tmp_path: Path, version: str, form: str) -> None:
     python = interpreter(version)
     if python is None:

@@ -415,8 +415,9 @@ def test_equals_signs_that_are_no_names(method: str, words: list[str], params: A
 
 def test_no_heavy_imports() -> None:
     """A whole call, to nobody: what it loads is what it takes most of its time for."""
-    heavy = {"asyncio", "typer", "rich", "httptools", "lmdb", "coincurve", "inspect", "http.client", "ssl", "email",
-             "decimal", "fractions", "hmac", "hashlib", "encodings.idna", "argparse", "logging", "typing"}  # fmt: skip
+    heavy = {"asyncio", "typer", "rich", "httptools", "lmdb", "coincurve", "btclib_secp256k1", "inspect", "http.client",
+             "ssl", "email", "decimal", "fractions", "hmac", "hashlib", "encodings.idna", "argparse",
+             "logging", "typing"}  # fmt: skip
     code = (
         "import sys\nfrom btcnode.cli.client import main\nsys.argv[1:] = ['-regtest', '-rpcport=1', 'getblockcount']\n"
         f"try:\n    main()\nexcept SystemExit:\n    print(sorted({heavy!r} & set(sys.modules)))"

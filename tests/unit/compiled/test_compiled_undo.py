@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
-from coincurve import PrivateKey
 
 from btcnode.compiled.kernels import Kernels
 from btcnode.compiled.undo import tenth
 from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import make_coin
+from btcnode.script.signatures import pubkey_create
 from btcnode.storage.undo import decode_undo, decompress_amount, encode_undo
 from tests.lib.kernels import compiled_kernels, plain_kernels, with_kernels
 
-KEY = PrivateKey(b"\x07" * 32).public_key
+SECRET = b"\x07" * 32
 P2PKH, P2SH = b"\x76\xa9\x14" + b"h" * 20 + b"\x88\xac", b"\xa9\x14" + b"s" * 20 + b"\x87"
-UNCOMPRESSED = b"\x41" + KEY.format(compressed=False) + b"\xac"
+UNCOMPRESSED = b"\x41" + pubkey_create(SECRET, compressed=False) + b"\xac"
 SCRIPTS = [
-    P2PKH, P2SH, b"\x21" + KEY.format() + b"\xac", b"\x21\x04" + b"k" * 32 + b"\xac", b"\x00\x14" + b"w" * 20,
+    P2PKH, P2SH, b"\x21" + pubkey_create(SECRET) + b"\xac", b"\x21\x04" + b"k" * 32 + b"\xac", b"\x00\x14" + b"w" * 20,
     b"\x51\x20" + b"t" * 32, b"", *(b"\x51" * size for size in (1, 23, 25, 35, 67, 121, 122, 252, 253, 9_999)),
     *(bytes([*old[:at], old[at] ^ 1, *old[at + 1 :]]) for old in (P2PKH, P2SH) for at in range(len(old))),
 ]  # fmt: skip

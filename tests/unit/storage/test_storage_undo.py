@@ -3,12 +3,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from coincurve import PrivateKey
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.amounts import COIN
 from btcnode.primitives.coin import make_coin
 from btcnode.primitives.compactsize import compact_size
+from btcnode.script.signatures import pubkey_create
 from btcnode.storage.undo import (
     compress_amount,
     compress_coin,
@@ -20,8 +20,7 @@ from btcnode.storage.undo import (
     read_varint,
 )
 
-KEY = PrivateKey(b"\x07" * 32).public_key
-COMPRESSED, UNCOMPRESSED = KEY.format(), KEY.format(compressed=False)
+COMPRESSED, UNCOMPRESSED = (pubkey_create(b"\x07" * 32, compressed=compressed) for compressed in (True, False))
 
 SCRIPTS = {
     "p2pkh": (b"\x76\xa9\x14" + b"h" * 20 + b"\x88\xac", b"\x00" + b"h" * 20),
