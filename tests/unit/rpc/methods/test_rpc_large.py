@@ -23,7 +23,7 @@ from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import make_txout
 from btcnode.primitives.compactsize import compact_size
 from btcnode.protocol.transactions.orphanage import OrphanInfo
-from btcnode.rpc import jsonrpc, lookup, mempool_json, room
+from btcnode.rpc import jsonrpc, large_json, lookup, mempool_json, room
 from btcnode.rpc.jsonrpc import LARGE_BODY, MAX_ARRAYS
 from btcnode.rpc.lookup import HEX_PIECE, LARGE_TEXT, is_large, parse_hex_or_none
 from btcnode.rpc.mempool_json import kin_of_cluster
@@ -306,8 +306,8 @@ ASIDE: list[tuple[str, list[Any], Any, str]] = [
     ("verifytxoutproof", ["00"], txoutproof, "parse_hex"),
     ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], mempool, "_outpoint"),
     ("deriveaddresses", ["addr(bcrt1qs758ursh4q9z627kt3pp5yysm78ddny6txaqgw)#v9e9qrqq"], descriptors, "parsed"),
-    ("getblockcount", [], jsonrpc, "decode_large"),
-    ("getblockhash", [0], jsonrpc, "decode_large"),
+    ("getblockcount", [], large_json, "decode_large"),
+    ("getblockhash", [0], large_json, "decode_large"),
     ("gettxspendingprevout", [[{"txid": TXID, "vout": 0}]], jsonrpc, "encode_large"),
     ("echojson", ["nothing"], jsonrpc, "_written"),
     ("getblockstats", [0, ["avgfee"]], blockstats, "_each_once"),
