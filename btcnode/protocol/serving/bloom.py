@@ -40,7 +40,7 @@ class RollingBloom:
 
     Two generations; the older is cleared when the younger is full. By default they have 8 KiB each and eight positions
     for an entry: at 2,500 entries a generation answers wrongly for 2 strings in 100,000. Other shapes and their error
-    rates stand in ``limits.py``.
+    rates stand in ``limits.py``. One that nothing was added to takes no memory.
     """
 
     __slots__ = ("_count", "_old", "_per_generation", "_young", "hasher", "is_empty")
@@ -49,8 +49,7 @@ class RollingBloom:
         self.hasher = hasher if hasher is not None else BloomHasher(key)
         self._per_generation = per_generation
         self._count = 0
-        self._young = bytearray(self.hasher.generation_bytes)
-        self._old = bytearray(self.hasher.generation_bytes)
+        self._young = self._old = bytearray()
         self.is_empty = True
 
     def __contains__(self, item: bytes) -> bool:
@@ -58,6 +57,8 @@ class RollingBloom:
 
     def has(self, positions: Positions) -> bool:
         """Whether what has these positions was added."""
+        if self.is_empty:
+            return False
         mask, young, old = self.hasher.mask, self._young, self._old
         first = positions[0] & mask
         if not (young[first >> 3] | old[first >> 3]) >> (first & 7) & 1:  # mostly: it was not
@@ -77,6 +78,9 @@ class RollingBloom:
 
     def put(self, positions: Positions) -> None:
         """Remember what has these positions."""
+        if self.is_empty:
+            self.is_empty = False
+            self._young, self._old = (bytearray(self.hasher.generation_bytes) for _ in range(2))
         if self._count >= self._per_generation:
             self._old, self._young = self._young, bytearray(self.hasher.generation_bytes)
             self._count = 0
@@ -85,7 +89,6 @@ class RollingBloom:
             p = word & mask
             young[p >> 3] |= 1 << (p & 7)
         self._count += 1
-        self.is_empty = False
 
     def clear(self) -> None:
         """Forget everything."""
@@ -93,5 +96,4 @@ class RollingBloom:
             return
         self.is_empty = True
         self._count = 0
-        self._young = bytearray(self.hasher.generation_bytes)
-        self._old = bytearray(self.hasher.generation_bytes)
+        self._young = self._old = bytearray()
