@@ -104,7 +104,7 @@ def _collect(cls: type, all_by_name: bool) -> dict[str, tuple[Any, Any, bool]]:
     for base in cls.__mro__[-2:0:-1]:
         found |= base.__dict__.get("_fields_given", {})
     own = cls.__dict__
-    for name, annotation in own.get("__annotations__", {}).items():
+    for name, annotation in cls.__annotations__.items():
         if "ClassVar" in str(annotation):
             continue
         given = own.get(name, MISSING)

@@ -20,6 +20,7 @@ Counts = list[int]
 EXACT_BLOCKS = 144  # owed decays that are applied one by one: 2 ms each
 EXACT_INTEGERS = 2.0**53  # every whole number below is a float
 _UINT32 = 0xFFFFFFFF
+_NOBODY: Counts = []  # in place of counts that are all 0
 
 
 @struct
@@ -75,7 +76,7 @@ class ConfirmStats:
         self.counts: Row = [0.0] * width
         self.feerates: Row = [0.0] * width
         self._owed = 0  # blocks whose decay is not applied yet
-        self._waiting: list[Counts] = [[0] * width for _ in range(self.max_confirms)]
+        self._waiting = [_NOBODY] * self.max_confirms  # a thousand, of which few have anything in them
         self._waiting_long: Counts = [0] * width
 
     @property
@@ -89,10 +90,10 @@ class ConfirmStats:
 
     def next_block(self, height: int) -> None:
         """A block at ``height``: what waits since the ring's last round waits long, and everything fades."""
-        row = self._waiting[height % len(self._waiting)]
+        place = height % len(self._waiting)
+        row, self._waiting[place] = self._waiting[place], _NOBODY
         if any(row):
             self._waiting_long = [long + count for long, count in zip(self._waiting_long, row, strict=True)]
-            row[:] = [0] * len(row)
         self._owed += 1
 
     def apply_decay(self) -> None:
@@ -110,7 +111,10 @@ class ConfirmStats:
 
     def add(self, height: int, bucket: int) -> None:
         """A transaction came into the mempool at ``height``."""
-        self._waiting[height % len(self._waiting)][bucket] += 1
+        place = height % len(self._waiting)
+        if self._waiting[place] is _NOBODY:
+            self._waiting[place] = [0] * len(self.bounds)
+        self._waiting[place][bucket] += 1
 
     def remove(self, height: int, best_height: int, bucket: int, *, in_block: bool, count: int = 1) -> None:
         """``count`` that came at ``height`` left; they count as failed if they waited a period and are in no block."""
@@ -119,7 +123,8 @@ class ConfirmStats:
             return
         ring = self._waiting
         row = self._waiting_long if blocks_ago >= len(ring) else ring[height % len(ring)]
-        row[bucket] = max(0, row[bucket] - count)
+        if row is not _NOBODY:
+            row[bucket] = max(0, row[bucket] - count)
         if not in_block and blocks_ago >= self.scale:
             self.apply_decay()
             for row_failed in self.failed[: blocks_ago // self.scale]:

@@ -10,6 +10,7 @@ from btcnode.errors import DecodeError
 from btcnode.mempool.entry import LockPoints, MempoolEntry
 from btcnode.mempool.fee_estimator import FeeEstimator, Horizon
 from btcnode.mempool.fee_file import decode_estimates, encode_estimates
+from btcnode.mempool.fee_stats import ConfirmStats
 from btcnode.primitives.tx import Tx
 
 BASE, STEP = 2000, 500  # satoshi: ten feerates, one of them every two blocks or so in a block
@@ -119,3 +120,19 @@ def test_damaged_files_are_refused() -> None:
             decode_estimates(bytes(spoiled))
         except DecodeError:
             continue
+
+
+def test_counts_take_memory_for_heights_at_which_anybody_waits() -> None:
+    """The longest horizon looks back on a thousand blocks: two megabytes, nearly all of them zeros."""
+    stats = ConfirmStats([1.0, 2.0], 3, 0.9, 2)
+    stats.remove(5, 5, 1, in_block=True)  # it came before anybody counted
+    assert sum(map(len, stats._waiting)) == 0
+    stats.add(4, 1)
+    stats.add(10, 1)  # which is the same place
+    stats.add(11, 0)
+    assert sum(map(len, stats._waiting)) == 4
+    stats.remove(4, 8, 1, in_block=True)
+    stats.next_block(16)
+    assert (sum(map(len, stats._waiting)), stats._waiting_long) == (2, [0, 1])
+    stats.next_block(17)
+    assert (sum(map(len, stats._waiting)), stats._waiting_long) == (0, [1, 1])
