@@ -39,6 +39,7 @@ from btcnode.storage.coin_runs import CoinRuns, NewRun
 from btcnode.storage.damage_reports import DamageReports
 from btcnode.storage.durable import storage_error
 from btcnode.storage.fault_note import fault_noted
+from btcnode.storage.interpreter_lock import require_lock
 from btcnode.storage.layout import (
     COINS_DIR,
     DATABASE_FILE,
@@ -145,8 +146,10 @@ class Database:
         ``crash_ratio``: for tests, the process ends in one of so many writes of CRASH_BYTES of coins.
         ``damage`` is told of what is found to be damaged later.
         ``map_size`` is the initial size of the memory map, ``max_map_size`` the limit of its growth (bytes).
-        Raises DatadirLockedError, CorruptionError (foreign or damaged file, unknown schema), StorageError.
+        Raises DatadirLockedError, CorruptionError (foreign or damaged file, unknown schema), StorageError, and
+        ConfigError where Python runs without its lock.
         """
+        require_lock()
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

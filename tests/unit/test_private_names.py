@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "btcnode"
 COINCURVE = "coincurve._libsecp256k1"
 SECP = "btcnode.libsecp256k1"
-DOCUMENTED = {"os._exit", "sys._current_frames", "_asdict"}  # of the standard library: public all the same
+# of the standard library: public all the same
+DOCUMENTED = {"os._exit", "sys._current_frames", "sys._is_gil_enabled", "_asdict"}
 OWNERS = {"coincurve": "coincurve", "bitcointx": "python-bitcointx", "stun": "pystun3"}
 
 # where each private name is used; libsecp256k1's functions are counted one by one below
