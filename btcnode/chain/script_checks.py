@@ -15,7 +15,7 @@ from btcnode.compiled import current, look_for
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
 from btcnode.script.caches import ScriptExecutionCache
-from btcnode.script.runs import verified_inputs
+from btcnode.script.runs import judge
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_jobs
 from btcnode.tuples import NamedTuple
 
@@ -74,9 +74,8 @@ class BlockScripts:
         """Verify some jobs here and now, in order; None when all are valid."""
         if self.inputs >= INPUTS_FOR_KERNEL:
             look_for()
-        if current() is not None and verified_inputs(*self.packed(first, last), last - first, self.flags) is not None:
-            return None
-        failed = verify_jobs(self.jobs(first, last))
+        found = None if current() is None else judge(*self.packed(first, last), last - first, self.flags)
+        failed = verify_jobs(self.jobs(first, last)) if found is None else found.failed
         return None if failed is None else Verdict(first + failed[0], failed[1])
 
     def verify_all(self) -> Verdict | None:

@@ -19,8 +19,7 @@ from btcnode.errors import DecodeError, RuleViolation
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import ParsedBlock, parse_block
 from btcnode.primitives.coin import coin_height, coin_value
-from btcnode.script.runs import are_valid
-from btcnode.script.verify import verify_jobs
+from btcnode.script.runs import verify_run
 from btcnode.swiftsync.fold import (
     RECORD_HEAD,
     Fold,
@@ -143,7 +142,7 @@ def fold_fully(block: ParsedBlock, job: FoldJob, spent: bytes, params: NetworkPa
         return SpentRefused("a coin that the block itself makes was told in another form")
     if times.wanted:
         return TimesWanted(tuple(sorted(times.wanted)))
-    failed = None if are_valid(delta.jobs) else verify_jobs(delta.jobs)
+    failed = verify_run(delta.jobs)
     if failed is not None:
         return SpentRefused(str(script_violation(delta.jobs[failed[0]], failed[1])))
     return _fold_delta(block, job, delta)

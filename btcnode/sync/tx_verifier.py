@@ -20,9 +20,10 @@ from time import perf_counter
 from btcnode.chain.script_checks import INPUTS_FOR_KERNEL
 from btcnode.compiled import current, look_for
 from btcnode.primitives.tx import Tx
-from btcnode.script.runs import are_valid
+from btcnode.script.runs import pack_run
 from btcnode.script.verify import ScriptFailure, ScriptJob, verify_transaction
 from btcnode.sync.job_clock import JobClock
+from btcnode.sync.judging import judge_all
 from btcnode.sync.tx_order import TxOrder
 from btcnode.sync.worker_pool import WorkerPool
 from btcnode.sync.worker_tasks import BatchResult, TxTask
@@ -81,11 +82,13 @@ def verify_batch(jobs: Sequence[ScriptJob]) -> BatchResult:
 
 def verify_beside(jobs: Sequence[ScriptJob]) -> BatchResult:
     """``verify_batch`` in a thread that has nothing else to do: with kernels, where there are any."""
-    clock = JobClock()
-    if sum([len(job.spent) for job in jobs]) >= INPUTS_FOR_KERNEL:
+    inputs = sum([len(job.spent) for job in jobs])
+    if inputs >= INPUTS_FOR_KERNEL:
         look_for()
-    if current() is not None and are_valid(jobs):
-        return BatchResult(len(jobs), None, clock.all())
+    if current() is not None:
+        judged = judge_all(*pack_run(jobs), len(jobs), jobs[0].flags)
+        if judged is not None and judged.inputs == inputs:
+            return BatchResult.of(len(jobs), judged.failed, judged.seconds)
     return verify_batch(jobs)
 
 
@@ -270,8 +273,8 @@ class TxVerifier:
         if result is None:  # no worker could do it
             self._verify_here(shard, batch)
             return
-        valid, failure, seconds = result
-        rest = batch[valid + 1 :]
+        valid, failure, seconds, behind = result
+        rest = batch[valid + 1 :] if behind is None else []
         if rest:
             self._send(shard, rest)
         elif shard is not None:
@@ -279,9 +282,11 @@ class TxVerifier:
         share = 0.0 if failure is not None else seconds / max(1, sum(len(waiting.job.spent) for waiting in batch))
         verdicts = deque[_Verdict]((waiting, None, share * len(waiting.job.spent)) for waiting in batch[:valid])
         if valid < len(batch):
-            if shard is not None:
-                shard.order.distrust(batch[valid].source)
             verdicts.append((batch[valid], failure, seconds))
+            verdicts += [(waiting, *known) for waiting, known in zip(batch[valid + 1 :], behind or (), strict=False)]
+        for waiting, fault, _ in verdicts:
+            if fault is not None and shard is not None:
+                shard.order.distrust(waiting.source)
         self._give_verdicts(shard, verdicts)
 
     def _give_verdicts(self, shard: _Shard | None, verdicts: deque[_Verdict]) -> None:

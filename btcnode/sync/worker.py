@@ -24,11 +24,12 @@ from btcnode.errors import BtcnodeError, DecodeError
 from btcnode.networks.parameters import NetworkParams
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.tx import Tx
-from btcnode.script.runs import read_coins, verified_inputs
+from btcnode.script.runs import read_coins
 from btcnode.script.verify import verify_transaction
 from btcnode.swiftsync.fold import FoldJob
 from btcnode.swiftsync.full_fold import SpentRefused, TimesWanted, fold_any
 from btcnode.sync.job_clock import JobClock
+from btcnode.sync.judging import judge_all
 from btcnode.sync.worker_codec import (
     CONFIG,
     DECODE,
@@ -37,6 +38,7 @@ from btcnode.sync.worker_codec import (
     FOLD,
     FOLDED,
     INVALID,
+    JUDGED,
     KERNELS,
     NO_MEMORY,
     READY,
@@ -48,6 +50,7 @@ from btcnode.sync.worker_codec import (
     Request,
     encode_columns,
     pack_answer,
+    pack_failures,
 )
 
 PARENT_CHECK_INTERVAL = 1.0  # seconds; only matters while a long request runs, an idle worker sees its socket close
@@ -75,10 +78,12 @@ def verify_packed(request: Request, raw: bytes, coins: bytes) -> bytes:
 
     Raises DecodeError, IndexError, ValueError when the request does not describe itself to the last byte.
     """
+    judged = judge_all(raw, coins, request.jobs, request.flags)
+    if judged is not None:
+        body = pack_failures([(job, failure, _micros(seconds)) for job, failure, seconds in judged.failed])
+        status, micros = JUDGED if body else VALID, _micros(judged.seconds)
+        return pack_answer(request.id, status, body, jobs=request.jobs, inputs=judged.inputs, micros=micros)
     clock = JobClock()
-    proven = verified_inputs(raw, coins, request.jobs, request.flags)
-    if proven is not None:
-        return pack_answer(request.id, VALID, jobs=request.jobs, inputs=proven, micros=_micros(clock.all()))
     tx_pos = coin_pos = inputs = 0
     for job in range(request.jobs):
         clock.next()

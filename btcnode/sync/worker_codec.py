@@ -11,7 +11,7 @@ request).
 Answer: id u64, status u8, three zero bytes, jobs u32, inputs u32, failed job i32, failed input u32, length of the body
 u32, CRC-32 of the body u32, microseconds u32, then the body. Every request gets exactly one answer, in order; ``jobs``
 and ``inputs`` count what was verified, so that an answer about less than was asked for is never taken for a yes. The
-microseconds are the processor time of the job that failed, or of all if none did.
+microseconds are the processor time of the job that failed, or of all if none did or all were judged.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from __future__ import annotations
 import sys
 import zlib
 from array import array
+from collections.abc import Sequence
 from struct import Struct
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import BlockHash
+from btcnode.script.errors import ScriptError
+from btcnode.script.verify import ScriptFailure
 from btcnode.tuples import NamedTuple
 
 REQUEST = Struct("<QB3xIIII")
@@ -40,12 +43,14 @@ FAILED = 5  # to anything: it could not be done, the body says why; the node doe
 FOLDED = 6  # to FOLD: the body is a packed ``Fold``
 REFUSED = 7  # to FOLD: the body is a packed ``SpentRefused``
 TIMES = 8  # to FOLD: the body is a packed ``TimesWanted``
+JUDGED = 9  # to VERIFY: the body is ``pack_failures``, all other jobs and inputs that are counted are valid
 
 NO_MEMORY = 112  # exit status of a worker that the system has no more memory for
 HASH_SIZE = 32
 MAX_BODY = 64 << 20  # a block of 4 MB has columns of 10 MB at worst
 NO_JOB = -1
 
+_FAILURE = Struct("<IIIB")  # job, input, microseconds, size of the error's name, which follows
 _COUNTS = Struct("<IIIiI")  # transactions, inputs, outputs, legacy sigops, size of the block
 
 
@@ -122,6 +127,38 @@ class AnswerReader:
             at = end
         del buffer[:at]
         return answers
+
+
+def pack_failures(failures: Sequence[tuple[int, ScriptFailure, int]]) -> bytes:
+    """Jobs that fail, why, and the microseconds of processor time that they took."""
+    parts = []
+    for job, (index, error), micros in failures:
+        name = error.value.encode()
+        parts += [_FAILURE.pack(job, index, micros, len(name)), name]
+    return b"".join(parts)
+
+
+def unpack_failures(body: bytes) -> list[tuple[int, ScriptFailure, int]]:
+    """The inverse of ``pack_failures``, of at least one in the order of jobs; raises DecodeError."""
+    failures: list[tuple[int, ScriptFailure, int]] = []
+    at = 0
+    while at < len(body) or not failures:
+        if at + _FAILURE.size > len(body):
+            raise DecodeError("a failure is cut off")
+        job, index, micros, size = _FAILURE.unpack_from(body, at)
+        at += _FAILURE.size + size
+        if at > len(body) or (failures and job <= failures[-1][0]):
+            raise DecodeError("failures are cut off or in no order")
+        failures.append((job, ScriptFailure(index, script_error(body[at - size : at])), micros))
+    return failures
+
+
+def script_error(name: bytes) -> ScriptError:
+    """The error of this name; raises DecodeError."""
+    try:
+        return ScriptError(name.decode("ascii"))
+    except ValueError:
+        raise DecodeError("an unknown script error") from None
 
 
 def _u32(values: list[int]) -> bytes:

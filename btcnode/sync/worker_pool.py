@@ -33,9 +33,9 @@ from typing import TYPE_CHECKING
 
 from btcnode.compiled import give_up, is_allowed, look_for
 from btcnode.errors import DecodeError
-from btcnode.script.errors import ScriptError
 from btcnode.script.verify import ScriptFailure
 from btcnode.settings.groups.storage import MAX_PROCESSES
+from btcnode.sync.judging import FailedJob
 from btcnode.sync.restarts import LONGEST_PAUSE, Restarts
 from btcnode.sync.worker_codec import (
     CONFIG,
@@ -45,6 +45,7 @@ from btcnode.sync.worker_codec import (
     FOLD,
     FOLDED,
     INVALID,
+    JUDGED,
     KERNELS,
     NO_MEMORY,
     READY,
@@ -55,6 +56,8 @@ from btcnode.sync.worker_codec import (
     Answer,
     decode_columns,
     pack_request,
+    script_error,
+    unpack_failures,
 )
 from btcnode.sync.worker_process import WorkerProcess
 from btcnode.sync.worker_tasks import BatchResult, DecodeTask, FoldTask, TxTask
@@ -565,7 +568,16 @@ class WorkerPool:
             job, index = answer.failed_job, answer.failed_input
             if not 0 <= job < len(task.jobs) or answer.jobs != job + 1 or not 0 <= index < len(task.jobs[job].spent):
                 raise DecodeError("an answer about an input that is not there")
-            task.answer(BatchResult(job, ScriptFailure(index, _script_error(answer.body)), answer.micros / 1e6))
+            task.answer(BatchResult(job, ScriptFailure(index, script_error(answer.body)), answer.micros / 1e6))
+        elif answer.status == JUDGED:
+            failed = [FailedJob(job, failure, micros / 1e6) for job, failure, micros in unpack_failures(answer.body)]
+            if answer.jobs != len(task.jobs) or answer.inputs != task.inputs:
+                raise DecodeError("an answer about another number of inputs")
+            if failed[-1].job >= len(task.jobs) or any(
+                failure.input_index >= len(task.jobs[job].spent) for job, failure, _ in failed
+            ):
+                raise DecodeError("an answer about an input that is not there")
+            task.answer(BatchResult.of(len(task.jobs), failed, answer.micros / 1e6))
         else:
             raise DecodeError(answer.body.decode("utf-8", "replace"))
 
@@ -579,7 +591,14 @@ class WorkerPool:
             job, index = answer.failed_job, answer.failed_input
             if not 0 <= job < chunk.jobs or answer.jobs != job + 1 or not chunk.has_input(job, index):
                 raise DecodeError("an answer about an input that is not there")
-            chunk.record_answer((job, ScriptFailure(index, _script_error(answer.body))))
+            chunk.record_answer((job, ScriptFailure(index, script_error(answer.body))))
+        elif answer.status == JUDGED:
+            job, failure, _ = unpack_failures(answer.body)[0]
+            if answer.jobs != chunk.jobs or answer.inputs != chunk.inputs:
+                raise DecodeError("an answer about another number of inputs")
+            if job >= chunk.jobs or not chunk.has_input(job, failure.input_index):
+                raise DecodeError("an answer about an input that is not there")
+            chunk.record_answer((job, failure))
         elif answer.status == FAILED:
             raise DecodeError(answer.body.decode("utf-8", "replace"))
         else:
@@ -664,10 +683,3 @@ class WorkerPool:
 
 def _has_room(worker: WorkerProcess) -> bool:
     return len(worker.sent) < SENT_CHUNKS and (not worker.sent or worker.ahead < SENT_SECONDS)
-
-
-def _script_error(body: bytes) -> ScriptError:
-    try:
-        return ScriptError(body.decode("ascii"))
-    except ValueError:
-        raise DecodeError("an unknown script error") from None

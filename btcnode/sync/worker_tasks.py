@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from btcnode.errors import DecodeError
 from btcnode.primitives.block import ParsedBlock, parse_block
-from btcnode.script.runs import NO_CODE
+from btcnode.script.runs import pack_run
 from btcnode.script.verify import ScriptFailure, ScriptJob
+from btcnode.sync.judging import FailedJob
 from btcnode.sync.work_estimate import longest_decoding, longest_verification, usual_seconds
 from btcnode.tuples import NamedTuple
 
@@ -23,12 +24,25 @@ FOLDING_SHARE = 3.0  # of what decoding a block takes
 class BatchResult(NamedTuple):
     """How many jobs of a batch are valid, and why the one after them is not.
 
-    ``seconds`` of processor time: of the job that failed, or of all if none did.
+    ``seconds`` of processor time: of the job that failed, or of all if none did. ``behind``: of each job after that one
+    why it is not valid, None if it is, and its seconds as far as they are known; None where they were not looked at.
     """
 
     valid: int
     failure: ScriptFailure | None
     seconds: float
+    behind: Sequence[tuple[ScriptFailure | None, float]] | None = None
+
+    @classmethod
+    def of(cls, jobs: int, failed: Sequence[FailedJob], seconds: float) -> BatchResult:
+        """That of ``jobs`` jobs which have all been judged, in so many seconds."""
+        if not failed:
+            return cls(jobs, None, seconds)
+        first, *others = failed
+        behind: list[tuple[ScriptFailure | None, float]] = [(None, 0.0)] * (jobs - first.job - 1)
+        for job, failure, took in others:
+            behind[job - first.job - 1] = failure, took
+        return cls(first.job, first.failure, first.seconds, behind)
 
 
 class DecodeTask:
@@ -111,10 +125,7 @@ class TxTask:
 
     def packed(self) -> tuple[bytes, bytes]:
         """Transactions and coins as bytes; the coins' heights are of no interest to scripts."""
-        return (
-            b"".join([job.raw_tx for job in self.jobs]),
-            b"".join([NO_CODE + txout for job in self.jobs for txout in job.spent]),
-        )
+        return pack_run(self.jobs)
 
     def usual_seconds(self) -> float:
         """What it takes a worker."""

@@ -16,6 +16,7 @@ from btcnode.primitives.coin import make_txout
 from btcnode.primitives.hashes import hash160
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import NULL_OUTPOINT, Tx
+from btcnode.script.errors import ScriptError
 from btcnode.script.flags import (
     MANDATORY_VERIFY_FLAGS,
     STANDARD_VERIFY_FLAGS,
@@ -24,11 +25,11 @@ from btcnode.script.flags import (
     VERIFY_TAPROOT,
     VERIFY_WITNESS,
 )
-from btcnode.script.runs import NO_CODE, are_valid, verified_inputs
+from btcnode.script.runs import NO_CODE, judge, verify_run
 from btcnode.script.scriptparse import push_data
 from btcnode.script.sighash import SighashContext
 from btcnode.script.signatures import pubkey_create, sign_ecdsa, sign_schnorr, xonly
-from btcnode.script.verify import ScriptJob
+from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.storage.obfuscation import Obfuscation
 from btcnode.swiftsync.elias_fano import encode_indices
 from btcnode.swiftsync.fold import FoldJob, fold_parsed, spendable_outputs
@@ -359,19 +360,22 @@ def test_a_run_is_valid_with_inputs_that_only_the_interpreter_knows(fast: Kernel
     runs = [mixed_spends(1)[0], odd, *mixed_spends(2)]
     raw, coins = packed(runs)
     count = sum(len(spent) for _, spent in runs)
-    assert verified_inputs(raw, coins, len(runs), MANDATORY_VERIFY_FLAGS) is None  # without kernels
+    assert judge(raw, coins, len(runs), MANDATORY_VERIFY_FLAGS) is None  # without kernels
+    bad = ScriptJob(odd[0].raw, [make_txout(9, b""), make_txout(8, b"\x6a")], MANDATORY_VERIFY_FLAGS)
+    good = [ScriptJob(tx.raw, spent, MANDATORY_VERIFY_FLAGS) for tx, spent in runs]
+    failure = ScriptFailure(1, ScriptError.OP_RETURN)
+    for kernels in (None, fast):
+        with with_kernels(kernels):
+            assert verify_run([]) is None and verify_run(good) is None
+            assert verify_run([*good, bad, *good, bad]) == (len(good), failure)
     with with_kernels(fast):
-        assert verified_inputs(raw, coins, len(runs), MANDATORY_VERIFY_FLAGS) == count
-        assert are_valid([ScriptJob(tx.raw, spent, MANDATORY_VERIFY_FLAGS) for tx, spent in runs])
-        assert not are_valid(
-            [ScriptJob(odd[0].raw, [make_txout(9, b""), make_txout(8, b"\x6a")], MANDATORY_VERIFY_FLAGS)]
-        )
+        assert judge(raw, coins, len(runs), MANDATORY_VERIFY_FLAGS) == (count, None)
         for other in (len(runs) - 1, len(runs) + 1):
-            assert verified_inputs(raw, coins, other, MANDATORY_VERIFY_FLAGS) is None
-        assert verified_inputs(raw, coins[:-1], len(runs), MANDATORY_VERIFY_FLAGS) is None
-        assert verified_inputs(raw + b"\0", coins, len(runs), MANDATORY_VERIFY_FLAGS) is None
+            assert judge(raw, coins, other, MANDATORY_VERIFY_FLAGS) is None
+        assert judge(raw, coins[:-1], len(runs), MANDATORY_VERIFY_FLAGS) is None
+        assert judge(raw + b"\0", coins, len(runs), MANDATORY_VERIFY_FLAGS) is None
         with pytest.raises(ValueError):
-            verified_inputs(raw, coins, len(runs), VERIFY_WITNESS)
+            judge(raw, coins, len(runs), VERIFY_WITNESS)
 
 
 def test_many_inputs_of_one_transaction(fast: Kernels) -> None:

@@ -9,15 +9,19 @@ from collections.abc import Callable
 
 import pytest
 
+from btcnode import compiled
+from btcnode.compiled.kernels import Kernels, Proven
+from btcnode.errors import DecodeError
 from btcnode.networks.parameters import params_for
 from btcnode.script.errors import ScriptError
 from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.sync import tx_verifier
 from btcnode.sync.tx_verifier import TxVerifier, verify_batch, verify_beside
+from btcnode.sync.worker_codec import pack_failures, unpack_failures
 from btcnode.sync.worker_pool import WorkerPool
 from btcnode.sync.worker_tasks import BatchResult, TxTask
-from tests.lib.kernels import compiled_kernels, with_kernels
+from tests.lib.kernels import compiled_kernels, plain_kernels, with_kernels
 from tests.lib.mempool_lab import MempoolLab, pay
 
 PARAMS = params_for("regtest")
@@ -108,6 +112,60 @@ def test_workers_verify(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
     assert verifier.verified_here == 0
 
 
+def test_bad_ones_cost_the_others_no_second_look(
+    jobs: list[tuple[ScriptJob, bytes, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels look at a whole batch, so what is behind a bad signature is known: a flood cost ten times as much."""
+    looked: list[int] = []
+    verify_spends = Kernels.verify_spends
+
+    def counted(self: Kernels, raw: bytes, coins: bytes, jobs: int, flags: int) -> Proven | None:
+        looked.append(jobs)
+        return verify_spends(self, raw, coins, jobs, flags)
+
+    monkeypatch.setattr(Kernels, "verify_spends", counted)
+    monkeypatch.setattr(tx_verifier, "verify_transaction", lambda *job: pytest.fail("looked at twice"))
+    with with_kernels(plain_kernels()):
+        verdicts, _ = asyncio.run(run(None, jobs))
+    check(verdicts, jobs)
+    assert sum(looked) == len(jobs)
+
+
+def test_a_worker_with_kernels_answers_once_about_a_batch(
+    jobs: list[tuple[ScriptJob, bytes, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compiled_kernels() is None:
+        pytest.skip("numba is not installed")
+    compiled.allow(make=False)
+    pool = WorkerPool(1, PARAMS)
+    sent: list[int] = []
+    submit = pool.submit_transactions
+
+    def counted(task: TxTask) -> None:
+        sent.append(len(task.jobs))
+        submit(task)
+
+    monkeypatch.setattr(pool, "submit_transactions", counted)
+    try:
+        verdicts, verifier = asyncio.run(run(pool, jobs))
+    finally:
+        pool.close()
+    check(verdicts, jobs)
+    assert sum(sent) == len(jobs) and verifier.verified_here == 0
+
+
+def test_failures_survive_the_way_to_the_node() -> None:
+    failures = [
+        (0, ScriptFailure(7, ScriptError.SIG_DER), 12),
+        (3, ScriptFailure(0, ScriptError.EVAL_FALSE), 2**32 - 1),
+    ]
+    body = pack_failures(failures)
+    assert unpack_failures(body) == failures
+    for wrong in (b"", body[:-1], body[:5], body + b"\0", body + body, body.replace(b"EVAL", b"EVIL")):
+        with pytest.raises(DecodeError):
+            unpack_failures(wrong)
+
+
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
     pool = WorkerPool(2, PARAMS)
     try:
@@ -148,6 +206,6 @@ def test_repeats_meet_the_same_worker() -> None:
 
 
 def test_a_batch_ends_at_its_first_failure(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
-    valid, failure, seconds = verify_batch([job for job, _, _ in jobs])
+    valid, failure, seconds, _ = verify_batch([job for job, _, _ in jobs])
     assert valid == 2 and failure is not None and seconds > 0
     assert TxTask([job for job, _, _ in jobs], 0).inputs == 60
