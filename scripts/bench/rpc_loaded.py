@@ -1,6 +1,6 @@
 """How long does getblockcount wait while a node with full tables answers what is long?
 
-    python scripts/bench/rpc_loaded.py [--kinds WORD ...] [--pool 20000] [--peers 110]
+    python scripts/bench/rpc_loaded.py [--kinds WORD ...] [--pool 20000] [--peers 110] [--addresses N] [--bans N]
 
 The node has a large mempool with clusters of 64, an address book of some 60,000 addresses, 100,000 bans, 300 added
 nodes, inbound peers, and orphans of 100 kB from each. One connection asks for everything that grows with that, one
@@ -41,8 +41,6 @@ from tests.lib.rpc_watch import Watch, ask, http_post
 LIMIT = 0.05  # seconds
 CLUSTERS = 40
 CLUSTER = 64
-BANS = 100_000
-ADDRESSES = 200_000  # offered to the book
 ADDED = 300
 ORPHAN_INPUTS = 2_400
 
@@ -59,11 +57,11 @@ def chain_of(world: World, length: int) -> list[Tx]:
     return made
 
 
-def address_file(now: int) -> bytes:
-    """A full address book as peers.dat, a fifth of it tried."""
+def address_file(now: int, offered: int) -> bytes:
+    """An address book as peers.dat, a fifth of it tried; 200,000 addresses fill it."""
     rng = Random(1)
     book = AddressBook(rng)
-    for n in range(ADDRESSES // 1000):
+    for n in range(offered // 1000):
         source = NetAddress(Network.IPV4, bytes((20 + n % 200, rng.randrange(256), 1, 1)), 8333)
         raw = [bytes((20 + rng.randrange(200), rng.randrange(256), rng.randrange(256), 7)) for _ in range(1000)]
         told = [AddrEntry(now - rng.randrange(10**6), 9, NetAddress(Network.IPV4, one, 8333)) for one in raw]
@@ -73,9 +71,9 @@ def address_file(now: int) -> bytes:
     return Snapshot(book).encode(PARAMS.magic)
 
 
-def ban_file(now: int) -> str:
+def ban_file(now: int, count: int) -> str:
     """As many bans as banlist.json."""
-    hosts = (f"45.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}/32" for n in range(BANS))
+    hosts = (f"45.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}/32" for n in range(count))
     times = {"version": 1, "ban_created": now, "banned_until": now + 10**6}
     return json.dumps({"banned_nets": [{**times, "address": host} for host in hosts]})
 
@@ -147,13 +145,13 @@ def calls(first: Tx, last: Tx) -> list[Call]:
     ]
 
 
-def fill(directory: Path, world: World, clusters: list[list[Tx]]) -> None:
+def fill(directory: Path, world: World, clusters: list[list[Tx]], addresses: int, bans: int) -> None:
     """Put the node's tables where it finds them."""
     now = int(time.time())
     pool = [StoredTx(tx, world.started, 0) for tx in (*world.pool, *(tx for chain in clusters for tx in chain))]
     (directory / "mempool.dat").write_bytes(encode_dump(pool, {}, [], None))
-    (directory / "peers.dat").write_bytes(address_file(now))
-    (directory / "banlist.json").write_text(ban_file(now))
+    (directory / "peers.dat").write_bytes(address_file(now, addresses))
+    (directory / "banlist.json").write_text(ban_file(now, bans))
 
 
 def measure(port: int, login: str, call: Call, height: int) -> float:
@@ -173,13 +171,16 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=[], help="words of methods")
     parser.add_argument("--pool", type=int, default=20_000)
     parser.add_argument("--peers", type=int, default=110)
+    parser.add_argument("--addresses", type=int, default=200_000, help="offered to the address book")
+    parser.add_argument("--bans", type=int, default=100_000)
     options = parser.parse_args()
     world = make_world(options.pool, 1, CLUSTERS + 100)
     clusters = [chain_of(world, CLUSTER) for _ in range(CLUSTERS)]
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         stable = Stable(Path(directory), world, None, ("--txindex", "--coinstatsindex"))
         stable.prepare()
-        fill(Path(directory) / "template-btcnode" / "regtest", world, clusters)
+        home = Path(directory) / "template-btcnode" / "regtest"
+        fill(home, world, clusters, options.addresses, options.bans)
         node = stack.enter_context(stable.node(pool=False))
         wanted = len(world.pool) + CLUSTERS * CLUSTER
         wait_until(lambda: node.pool_size() >= wanted, 300, "the mempool")

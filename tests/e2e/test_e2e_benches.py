@@ -45,7 +45,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "damage": ("--bytes", "1", "--pages", "1", "--processes", "1"),
     "affinity": ("--runs", "1", "--busy", "1", "--only", "flood", "--txs", "10"),
     "data": (
-        *("--blocks", "1", "--txs", "20", "--workers", "1,2", "--large", "1", "--part", "1"),
+        *("--blocks", "1", "--txs", "20", "--workers", "1,2", "--dask", "1", "--large", "1", "--part", "1"),
         *("--cache", "CACHE", "--plot", "CACHE/workers.svg", "--json", "CACHE/data.json"),
     ),
     "dashboard": ("--viewers", "2", "--runs", "1", "--blocks", "1", "--txs", "20", "--loose", "60"),
@@ -73,7 +73,10 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "peers": (*CHAIN, "--repeat", "1"),
     "relay": ("--transactions", "50", "--pool", "200"),
     "rpc_large": ("--kinds", "nothing", "--seconds", "0.2"),
-    "rpc_loaded": ("--pool", "10", "--peers", "2", "--kinds", "getorphantxs", "getpeerinfo"),
+    "rpc_loaded": (
+        *("--pool", "10", "--peers", "2", "--addresses", "2000", "--bans", "1000"),
+        *("--kinds", "getorphantxs", "getpeerinfo"),
+    ),
     "rpc": ("--seconds", "0.05", "--clients", "2", "--blocks", "2", "--txs", "10", "--only", "btcnode"),
     "scripts": ("--inputs", "4", "--rounds", "1"),
     "simulate": ("--nodes", "4", "--seconds", "20"),
