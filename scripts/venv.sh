@@ -23,8 +23,10 @@ make_venv() {
     python=$(find_python)
     echo "setting up $directory ..." >&2
     "$python" -m venv --clear "$directory"
-    "$directory/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$requirement"
+    "$directory/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable "$requirement"
     echo "compiling the kernels ..." >&2
+    "$directory/bin/python" -m compileall -q -j 0 "$directory/lib" "$here/btcnode" >/dev/null & # on all cores, unlike pip
     "$directory/bin/python" -m btcnode.compiled >&2 || true
+    wait "$!" || true # some packages have files for other versions of Python
     echo "$stamp" >"$directory/.stamp"
 }
