@@ -40,6 +40,9 @@ class LabCoin:
     height: int
     how: Spendable | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> LabCoin:
+        return self  # a value
+
     @property
     def txout(self) -> bytes:
         """As serialised."""

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from math import inf
 from random import Random
 from types import SimpleNamespace
@@ -136,9 +137,15 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+@cache
+def lab() -> MempoolLab:
+    """Prepared once, and copied by who uses it."""
+    return MempoolLab(free=200)
+
+
 def run(scene: Callable[[Bench], Awaitable[None]]) -> None:
     async def play() -> None:
-        bench = Bench(MempoolLab(free=200))
+        bench = Bench(lab().copy())
         await scene(bench)
         await bench.workers.work()
         assert not bench.transactions._verifying and not bench.transactions._claims
