@@ -24,7 +24,8 @@ def install_clients(folder: Path, clients: tuple[str, ...]) -> str | None:
         [sys.executable, "-m", "venv", "--clear", folder], capture_output=True, text=True, check=False
     )
     if made.returncode == 0:
-        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *clients]
+        words = ("--quiet", "--disable-pip-version-check", "--no-compile")  # who imports a module compiles it
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", *words, *clients]
         made = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=280)
     if made.returncode != 0:
         return made.stderr.strip().rpartition("\n")[2] or f"status {made.returncode}"

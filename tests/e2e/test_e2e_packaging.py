@@ -34,7 +34,8 @@ def interpreter(version: str) -> str | None:
 
 
 def pip(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
+    options = ("--quiet", "--disable-pip-version-check", "--no-compile")  # most of what is installed is not imported
+    command = [str(python), "-m", "pip", "install", *options, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
 
 
