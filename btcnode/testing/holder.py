@@ -11,7 +11,6 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-import bitcointx
 from bitcointx.core import (
     CBitcoinMutableTransaction,
     CBitcoinMutableTxIn,
@@ -27,14 +26,13 @@ from bitcointx.core.script import SIGHASH_ALL, SIGVERSION_WITNESS_V0, CBitcoinSc
 from bitcointx.wallet import CBitcoinRegtestAddress, CBitcoinRegtestKey, P2WPKHBitcoinRegtestAddress
 
 from btcnode.consensus.transactions import COINBASE_MATURITY
-from btcnode.libsecp256k1 import library_path
 from btcnode.primitives.amounts import COIN
+from btcnode.testing.bitcointx_library import use_our_library
 from btcnode.testing.regtest import DEFAULT_FEE, MIN_CHANGE, RegtestNode, satoshi_of
 
 SEQUENCE = 0xFFFFFFFD  # replaceable, and lock times count
 
-if bitcointx.get_custom_secp256k1_path() is None:  # it would look for one of the system: ours brings its own
-    bitcointx.set_custom_secp256k1_path(library_path())
+use_our_library()
 
 
 class HeldCoin(NamedTuple):

@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import bitcointx
 import pytest
 from bitcointx import select_chain_params
 from bitcointx.core import (
@@ -24,12 +23,11 @@ from bitcointx.core.key import CKey
 from bitcointx.core.script import SIGHASH_ALL, SIGVERSION_WITNESS_V0, CScript, CScriptWitness
 from bitcointx.wallet import CCoinAddress, P2WPKHCoinAddress
 
-from btcnode.libsecp256k1 import library_path
 from btcnode.primitives.amounts import COIN
+from btcnode.testing.bitcointx_library import use_our_library
 from tests.lib.process import NodeProcess, RpcFailure, wait_until
 
-# the library looks for libsecp256k1 in the system; our own serves as well
-bitcointx.set_custom_secp256k1_path(library_path())
+use_our_library()
 KEY = CKey(b"\x07" * 32)
 
 

@@ -22,12 +22,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import bitcointx
 import pytest
+from bitcointx.core import secp256k1
+from bitcointx.core.key import CKey
 
 from btcnode import libsecp256k1
 from btcnode.net.nat.helper_tasks import stun_address
 from btcnode.primitives import hashes
 from btcnode.script import signatures
+from btcnode.testing import bitcointx_library
 from tests.lib.der import to_der
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +48,9 @@ USED = {
     f"{COINCURVE}.ffi": {"libsecp256k1.py"},
     "bitcointx.core._ripemd160.ripemd160": {"primitives/hashes.py"},
     "_hashlib": {"compiled/machine_code.py"},  # of the standard library: whose OpenSSL is asked for two functions
+    # what it calls libsecp256k1 by, where that has given up the names it wants
+    "bitcointx.core.secp256k1._add_function_definitions": {"testing/bitcointx_library.py"},
+    "bitcointx.core.secp256k1._secp256k1": {"testing/bitcointx_library.py"},
     "stun._initialize": {"net/nat/helper_tasks.py"},
 }
 
@@ -396,6 +403,19 @@ def test_ripemd160_of_bitcointx(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, after_sha256 = hashes._pick_ripemd160()
     assert plain(b"abc").hex() == "8eb208f7e05d987a9b044a8e98c6b087f15a0bfc"
     assert after_sha256(bytes.fromhex("02" + G)).hex() == "751e76e8199196d454941c45d1b3a323f1433bd6"
+
+
+def test_names_that_the_library_has_given_up_are_there_for_bitcointx(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = {"a_name_that_is_gone": "secp256k1_ec_seckey_verify"}
+    monkeypatch.setattr(bitcointx_library, "RENAMED", bitcointx_library.RENAMED | gone)
+    monkeypatch.setattr(bitcointx, "get_custom_secp256k1_path", lambda: None)
+    monkeypatch.setattr(secp256k1, "_secp256k1", None)
+    bitcointx_library.use_our_library()
+    made = secp256k1.get_secp256k1()
+    assert all(hasattr(made.lib, name) for name in bitcointx_library.RENAMED)
+    key = CKey(ONE)
+    assert signatures.verify_ecdsa(bytes(key.pub), key.sign(TWO), TWO) and key.pub.verify(TWO, key.sign(TWO))
+    assert signatures.verify_schnorr(signatures.xonly(ONE), key.sign_schnorr_no_tweak(TWO), TWO)
 
 
 def test_stun_tables_of_pystun() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def test_every_coroutine_runs(
             for text in blocks:
                 names: dict[str, object] = {}
                 exec(text.replace("18443", str(node.rpc_address[1])), names)
-                coroutines = [thing for thing in names.values() if asyncio.iscoroutinefunction(thing)]
+                coroutines = [thing for thing in names.values() if inspect.iscoroutinefunction(thing)]
                 assert coroutines
                 for coroutine in coroutines:
                     await coroutine()
