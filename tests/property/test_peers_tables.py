@@ -9,9 +9,9 @@ from tests.lib.object_sizes import container_sizes
 from tests.lib.peer_fuzz import PeerFuzzer
 
 PEERS = 2000
-BOUNDED = (  # grow with blocks, addresses and transactions up to their limits, which tests of their own see
+BOUNDED = (  # grow with blocks, addresses, transactions and refusals up to their limits, which tests of their own see
     "._ctx.tree", "._ctx.active", "._ctx.delays", "._ctx.discouraged", "._ctx.bans", "._gossip.book", "._intake.extra",
-    "._relay._snapshots",
+    "._relay._snapshots", "._intake.download._rejects", "._intake.download._reconsiderable",
 )  # fmt: skip
 SLACK = PEERS // 40
 
