@@ -22,6 +22,7 @@ ORDER = {
     "files": 0,
     "compiled": 0,
     "collector": 0,
+    "shielding": 0,
     "side_thread": 0,
     "child": 0,
     "side_processes": 1,

@@ -18,6 +18,7 @@ from btcnode.services.alerts import Alerts
 from btcnode.services.clock import Clock
 from btcnode.services.control import Control
 from btcnode.services.failure import Failure
+from btcnode.shielding import shielded
 
 if TYPE_CHECKING:
     from btcnode.networks.parameters import NetworkParams
@@ -104,7 +105,7 @@ class Launch:
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(None, work)
         try:
-            return await asyncio.shield(running)
+            return await shielded(running)
         except asyncio.CancelledError:
             self.control.request_stop()
             await _ended(running)

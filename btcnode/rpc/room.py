@@ -24,6 +24,7 @@ from btcnode.observe.garbage import GarbageRest
 from btcnode.rpc.errors import RpcCode, RpcError
 from btcnode.rpc.places import Place
 from btcnode.rpc.reply import until_counted
+from btcnode.shielding import shielded
 from btcnode.side_processes import SideProcesses, Work
 from btcnode.tuples import NamedTuple
 
@@ -392,7 +393,7 @@ async def _start(ticket: Ticket, bench: asyncio.Lock, held: list[Callable[[], T]
     # what the work holds is let go of at its end, not when the thread comes to it
     running = asyncio.get_running_loop().run_in_executor(None, copy_context().run, lambda: held.pop()())
     running.add_done_callback(ended)
-    return await asyncio.shield(running)
+    return await shielded(running)
 
 
 @contextmanager

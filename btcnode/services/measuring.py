@@ -14,6 +14,7 @@ from btcnode.record import record
 from btcnode.services import metric_values
 from btcnode.services.parts import NodeParts
 from btcnode.services.transactions import Transactions
+from btcnode.shielding import shielded
 from btcnode.sync.driver import ChainDriver
 from btcnode.sync.profile import StageSeconds
 from btcnode.sync.worker_pool import WorkerPool
@@ -67,7 +68,7 @@ class Meter:
                 return self._text
             self._making = self._loop.create_task(self._make())
             self._making.add_done_callback(self._made)
-        return await asyncio.shield(self._making)
+        return await shielded(self._making)
 
     def _made(self, making: asyncio.Task[bytes]) -> None:
         self._making = None

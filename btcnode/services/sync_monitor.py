@@ -24,6 +24,7 @@ from btcnode.errors import Fault, StorageError
 from btcnode.primitives.hashes import BlockHash
 from btcnode.protocol.protocol import Protocol
 from btcnode.services.clock import Clock
+from btcnode.shielding import shielded
 from btcnode.storage.layout import META_TIP
 from btcnode.storage.tip_note import TipNote
 from btcnode.sync.checkpoint import KEPT, Checkpoint, how_it_ended, read_checkpoints, write_checkpoints
@@ -261,7 +262,7 @@ class SyncMonitor:
         self._checkpoints.append(checkpoint)
         await self._written()
         self._writing = asyncio.ensure_future(asyncio.to_thread(write_checkpoints, database, [*self._checkpoints]))
-        await asyncio.shield(self._writing)
+        await shielded(self._writing)
 
     async def _written(self) -> None:
         """Wait for a write that somebody has been cancelled in."""

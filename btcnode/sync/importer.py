@@ -20,6 +20,7 @@ from btcnode.primitives.block import ParsedBlock
 from btcnode.primitives.hashes import to_display
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 from btcnode.record import record, struct
+from btcnode.shielding import shielded
 from btcnode.storage.block_import import BlockImport, iter_blocks, xor_key_beside
 from btcnode.storage.blockfiles import BlockPos
 from btcnode.sync.driver import ChainDriver
@@ -78,7 +79,7 @@ class _FileReader:
         if self._bytes <= self._most // 2 and not self._ended:
             reading = asyncio.ensure_future(self._driver.in_reader(self._read))
             try:
-                frames = await asyncio.shield(reading)
+                frames = await shielded(reading)
             except asyncio.CancelledError:
                 await asyncio.wait({reading})  # the file belongs to the thread until then
                 raise
