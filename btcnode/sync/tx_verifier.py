@@ -119,8 +119,7 @@ class TxVerifier:
         self._flush_due = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scripts")
         self._thread.submit(int)  # the thread is there from now on, also when the system has no more
-        self.verified = 0  # transactions, and those of them that the node's own process has verified
-        self.verified_here = 0
+        self.verified = 0  # transactions
         self.open = 0  # not answered yet
 
     def submit(
@@ -179,7 +178,6 @@ class TxVerifier:
         """Verify the user's jobs, each by itself; it does not let the loop go when they are small together."""
         if is_small(jobs):
             self.verified += len(jobs)
-            self.verified_here += len(jobs)
             return [verify_batch([job]).failure for job in jobs]
         answers: list[asyncio.Future[Verdict]] = []
         for job in jobs:
@@ -191,7 +189,6 @@ class TxVerifier:
     def _hurry(self, waiting: _Waiting) -> None:
         if is_small([waiting.job]):
             waiting.sent = True
-            self.verified_here += 1
             result = verify_batch([waiting.job])
             self._give_verdict(waiting, result.failure, result.seconds)
         elif not waiting.sent:
@@ -259,7 +256,6 @@ class TxVerifier:
             self._verify_here(shard, batch)
 
     def _verify_here(self, shard: _Shard | None, batch: list[_Waiting]) -> None:
-        self.verified_here += len(batch)
         running = self._thread.submit(verify_beside, [waiting.job for waiting in batch])
         running.add_done_callback(lambda future: self._call_back(self._answered, shard, batch, future))
 

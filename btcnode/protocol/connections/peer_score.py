@@ -94,7 +94,6 @@ class Learner:
         self._alpha, self._beta, self._l1, self._l2 = alpha, beta, l1, l2
         self._z = [0.0, 0.0, 0.0]
         self._n = [0.0, 0.0, 0.0]
-        self.outcomes = 0
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -121,7 +120,6 @@ class Learner:
             sigma = (sqrt(self._n[i] + gradient * gradient) - sqrt(self._n[i])) / self._alpha
             self._z[i] += gradient - sigma * (weights[i] - WEIGHTS[i])
             self._n[i] += gradient * gradient
-        self.outcomes += 1
 
 
 class PeerScore(TypedDict):
