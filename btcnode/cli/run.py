@@ -218,6 +218,8 @@ def _warn(text: str) -> None:
 def _failed(error: BaseException) -> int:
     """What went wrong, on stderr."""
     text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
     if isinstance(error, RebuildError):
         text += ".\nPlease restart with -reindex or -reindex-chainstate to recover."
         text += f"\n({error.detail})" if error.detail else ""

@@ -237,3 +237,12 @@ def test_a_data_directory_that_cannot_be_made_is_named_with_what_to_do(tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"Cannot make the data directory .*: Not a directory\. Choose another"):
         make_net_dir(tmp_path / "file" / "x" / "regtest")
+
+
+@pytest.mark.parametrize("name", ["stacks.txt", ".fault", ".lock", "ready.json"])
+def test_a_folder_in_the_place_of_a_file_is_named_in_words(tmp_path: Path, name: str) -> None:
+    (tmp_path / "regtest" / name).mkdir(parents=True)
+    done = start_node("--datadir", str(tmp_path), "--rpcport", "0", "--no-printtoconsole", "--no-listen")
+    assert done.returncode == 1 and done.stderr.startswith("Error: ")
+    assert str(tmp_path / "regtest") in done.stderr and "Is a directory" in done.stderr
+    assert "Errno" not in done.stderr and "Traceback" not in done.stderr
