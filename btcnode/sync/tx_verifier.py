@@ -117,6 +117,7 @@ class TxVerifier:
         self._shards = [_Shard() for _ in range(pool.shards if pool is not None else 1)]
         self._open: dict[bytes, _Waiting] = {}  # by txid
         self._flush_due = False
+        self._ended = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scripts")
         self._thread.submit(int)  # the thread is there from now on, also when the system has no more
         self.verified = 0  # transactions
@@ -244,6 +245,8 @@ class TxVerifier:
 
     def _send(self, shard: _Shard | None, batch: list[_Waiting]) -> None:
         """Hand a batch to the pool; without a shard it is urgent."""
+        if self._ended:
+            return
         pool = self._pool
         if pool is not None and pool.usable:
             if not pool.running:
@@ -265,6 +268,8 @@ class TxVerifier:
             self._loop.call_soon_threadsafe(*call)  # type: ignore[arg-type]
 
     def _answered(self, shard: _Shard | None, batch: list[_Waiting], future: Future[BatchResult | None]) -> None:
+        if self._ended:  # what workers give back when they end as well
+            return
         result = None if future.cancelled() else future.result()
         if result is None:  # no worker could do it
             self._verify_here(shard, batch)
@@ -304,4 +309,5 @@ class TxVerifier:
 
     def close(self) -> None:
         """End the thread; what is still open is not answered."""
+        self._ended = True
         self._thread.shutdown(cancel_futures=True)

@@ -164,6 +164,27 @@ def test_a_worker_with_kernels_answers_once_about_a_batch(
     assert sum(sent) == len(jobs) and here == 0
 
 
+@pytest.mark.parametrize("who", ["a pool that ends as well", "the thread"])
+def test_what_is_answered_after_the_end_is_of_no_interest(
+    jobs: list[tuple[ScriptJob, bytes, bool]], caplog: pytest.LogCaptureFixture, who: str
+) -> None:
+    """A node that stops while it reads its mempool: workers give back what they had, and nobody does it any more."""
+
+    async def stop() -> None:
+        pool = WorkerPool(1, PARAMS) if who != "the thread" else None
+        verifier = TxVerifier(pool)
+        for job, txid, _ in jobs * 40:
+            verifier.submit(job, txid, lambda failure, seconds: None)
+        await asyncio.sleep(0)
+        verifier.close()
+        if pool is not None:
+            await asyncio.to_thread(pool.close)
+        await asyncio.sleep(0.2)
+
+    asyncio.run(stop())
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_failures_survive_the_way_to_the_node() -> None:
     failures = [
         (0, ScriptFailure(7, ScriptError.SIG_DER), 12),
