@@ -27,7 +27,7 @@ from btcnode.services.ban_file import BanFile
 from btcnode.services.notifications import open_publisher
 from btcnode.services.peers_file import load_book, load_groups
 from btcnode.storage.fault_note import last_fault
-from btcnode.storage.interpreter_lock import is_free_threaded
+from btcnode.storage.interpreter_lock import is_free_threaded, require_lock
 from btcnode.storage.layout import KERNELS_FAULT_FILE
 from btcnode.storage.locking import DirectoryLock
 from btcnode.storage.proof_files import ProofFiles
@@ -86,6 +86,7 @@ async def open_node(launch: Launch, stack: AsyncExitStack, meanwhile: Callable[[
     settings, params = launch.settings, launch.params
     log.info("btcnode %s on %s, data in %s", __version__, params.name, settings.net_dir)
     if is_free_threaded():
+        require_lock()
         log.info("this Python has its global interpreter lock on, as the database needs it: workers are processes")
     log.info("scheduler thread start")  # this and lines like it: where Core begins the same work
     if settings.mempool.acceptstalefeeestimates and params.chain != "regtest":  # here as in Core: with a log already

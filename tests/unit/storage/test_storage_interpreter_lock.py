@@ -30,6 +30,7 @@ def test_a_node_without_the_lock_ends_with_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, env=os.environ | {"PYTHON_GIL": "0"}, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "PYTHON_GIL=0" in done.stderr
+    assert "lock on" not in (tmp_path / "regtest/debug.log").read_text()
 
 
 @pytest.mark.skipif(not is_free_threaded(), reason="a Python with the lock")
