@@ -56,7 +56,7 @@ def test_a_node_learns_addresses_of_another(tmp_path: Path) -> None:
         wait_until(lambda: len(b.rpc("getnodeaddresses", 0)) >= 10, what="addresses")
         told = {entry["address"] for entry in b.rpc("getnodeaddresses", 0)}
         assert told <= set(HOSTS)
-        assert len(told) <= len(HOSTS) * 23 // 100
-        assert b.rpc("getpeerinfo")[0]["addr_processed"] == len(told)
+        processed = b.rpc("getpeerinfo")[0]["addr_processed"]
+        assert len(told) <= processed <= len(HOSTS) * 23 // 100  # two may want one place of the table
         (received,) = (b.net_dir / "message_capture").glob("*/msgs_recv.dat")
         assert b"addrv2" in received.read_bytes()
