@@ -8,7 +8,7 @@ What the second node does is read from its debug.log (microseconds): the block's
 together, checked and stored, connected (scripts are cached), and the tip moves. Every form is measured with all
 transactions in the pool and with ``--missing`` of them unknown to it. The last table is a chain of nodes, ``--hops``
 from the first to the last: the time between the first tip and each other one, in compact form (high bandwidth) and as
-whole blocks after headers.
+whole blocks after headers; and of as many nodes of a bitcoind's, where ``BTCNODE_BITCOIND`` names one.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ import re
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout
 
 from btcnode.networks.parameters import params_for
 from btcnode.primitives.tx import Tx
 from btcnode.wire.messages import Ping, Pong
+from tests.lib.bitcoind import find_bitcoind
 from tests.lib.chain_generator import ChainGenerator
 from tests.lib.peer import ScriptedPeer
 from tests.lib.process import NodeProcess, wait_until
@@ -41,7 +43,36 @@ PARAMS = params_for("regtest")
 WARM_UP = 3  # small blocks, after which the next node has chosen whom to ask for compact ones
 FIRST = {"compact": "cmpctblock", "xthin": "xthinblock", "plain": "block"}  # what brings the block in each form
 QUESTIONS = ("getblocktxn", "get_xthin", "get_xblocktx", "getdata")
-LINE = re.compile(r"^(\S+) (?:\[\S+\] )*(.*)$")
+LINE = re.compile(r"^(\S+) (?:\(mocktime: \S+\) )?(?:\[\S+\] )*(.*)$")
+
+
+class CoreProcess(NodeProcess):
+    """The same with Bitcoin Core's daemon, which takes a value behind ``=`` only."""
+
+    daemon = ""
+
+    def command(self) -> list[str]:
+        """The command line."""
+        return [
+            self.daemon, "-regtest", f"-datadir={self.datadir}", f"-rpcport={self.rpc_port}", "-dnsseed=0",
+            "-fixedseeds=0", f"-bind={self.address}", "-maxtipage=999999999", "-checkmempool=0", "-checkblockindex=0",
+            *joined(self.options),
+        ]  # fmt: skip
+
+    def start(self, *more: str) -> Self:
+        """Start the process and wait for its RPC server."""
+        return super().start(*joined(more))
+
+
+def joined(words: Sequence[str]) -> list[str]:
+    """Options with their values: ``--name value`` as ``--name=value``."""
+    found: list[str] = []
+    for word in words:
+        if word.startswith("--"):
+            found.append(word)
+        else:
+            found[-1] += f"={word}"
+    return found
 
 
 def has_connections(node: NodeProcess, count: int) -> bool:
@@ -121,7 +152,9 @@ class Source:
 
 
 @contextlib.contextmanager
-def chain_of(count: int, source: Source, *more: str) -> Iterator[list[NodeProcess]]:
+def chain_of(
+    count: int, source: Source, *more: str, kind: type[NodeProcess] = NodeProcess
+) -> Iterator[list[NodeProcess]]:
     """Nodes of which each is connected to the one before; all have the source's chain and its time."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         archive = Path(directory) / "chain.dat"
@@ -130,7 +163,7 @@ def chain_of(count: int, source: Source, *more: str) -> Iterator[list[NodeProces
         for n in range(count):
             home = Path(directory) / f"node{n}"
             home.mkdir()
-            node = NodeProcess(
+            node = kind(
                 home, "regtest", "--loadblock", str(archive), "--debug", "net", "--debug", "cmpctblock", "--debug",
                 "bench", "--logtimemicros", "--whitelist", "in,out,noban@127.0.0.1", "--par", "1",
                 "--mocktime", str(source.generator.time + 60), *more,
@@ -231,11 +264,12 @@ def show(form: str, share: float, passages: list[Passage], size: int) -> None:
     )
 
 
-def along(source: Source, form: str, hops: int) -> None:
+def along(source: Source, form: str, hops: int, kind: type[NodeProcess] = NodeProcess) -> None:
     """A chain of nodes: print when each has the block."""
     generator = source.generator
     delays: list[list[float]] = []
-    with chain_of(hops + 1, source, "--block-relay", form) as nodes:
+    more = ["--block-relay", form] if kind is NodeProcess else []
+    with chain_of(hops + 1, source, *more, kind=kind) as nodes:
         for _ in range(WARM_UP):
             raw = generator.block()
             source.blocks.append(raw)
@@ -249,7 +283,8 @@ def along(source: Source, form: str, hops: int) -> None:
             tips = [first(lines_of(node.net_dir / "debug.log", start), "UpdateTip") for node, start in starts]
             delays.append([1000 * (tip - tips[0]) for tip in tips])
     medians = [statistics.median(column) for column in zip(*delays, strict=True)]
-    print(f"{form:<8} ms after the first node: " + " ".join(f"{value:7.1f}" for value in medians), flush=True)
+    name = form if kind is NodeProcess else "bitcoind"
+    print(f"{name:<8} ms after the first node: " + " ".join(f"{value:7.1f}" for value in medians), flush=True)
 
 
 def main() -> None:
@@ -269,6 +304,9 @@ def main() -> None:
     print(f"a chain of {options.hops + 1} nodes:")
     for form in ("compact", "plain"):
         along(source, form, options.hops)
+    if daemon := find_bitcoind():
+        CoreProcess.daemon = daemon
+        along(source, "compact", options.hops, CoreProcess)
 
 
 if __name__ == "__main__":
