@@ -22,7 +22,7 @@ def short_id_key(header: bytes, nonce: int) -> bytes:
 def matching(key: bytes, wtxids: Sequence[bytes], places: Mapping[int, int]) -> list[tuple[int, bytes]]:
     """Those of ``wtxids`` whose short id is in ``places``, in order, each behind its place.
 
-    Takes about 0.1 us for each, a third of it with kernels.
+    Takes about 0.13 us for each, 0.08 with kernels.
     """
     kernels = current()
     if kernels is not None and len(wtxids) >= HASHES_FOR_KERNEL:

@@ -48,14 +48,6 @@ from tests.lib.kernels import (
 Spend = tuple[Tx, list[bytes]]
 
 
-@pytest.fixture(params=["compiled", "interpreted"])
-def kernels(request: pytest.FixtureRequest) -> Kernels:
-    found = compiled_kernels() if request.param == "compiled" else plain_kernels()
-    if found is None:
-        pytest.skip("numba is not installed")
-    return found
-
-
 @pytest.fixture
 def fast() -> Kernels:
     found = compiled_kernels()

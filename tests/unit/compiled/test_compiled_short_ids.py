@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
-import pytest
 from siphashc import siphash
 
 from btcnode.compiled.kernels import Kernels
 from btcnode.wire.short_ids import HASHES_FOR_KERNEL, SHORT_ID_MASK, matching, packed_short_ids
-from tests.lib.kernels import compiled_kernels, plain_kernels, with_kernels
-
-
-@pytest.fixture(params=["compiled", "interpreted"])
-def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
-    found = compiled_kernels() if request.param == "compiled" else plain_kernels()
-    if found is None:
-        pytest.skip("numba is not installed")
-    with with_kernels(None):
-        yield found
+from tests.lib.kernels import with_kernels
 
 
 def hashes(rng: Random, count: int) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -13,7 +12,7 @@ from btcnode.primitives.amounts import MAX_MONEY
 from btcnode.primitives.coin import make_coin
 from btcnode.script.signatures import pubkey_create
 from btcnode.storage.undo import decode_undo, decompress_amount, encode_undo
-from tests.lib.kernels import compiled_kernels, plain_kernels, with_kernels
+from tests.lib.kernels import compiled_kernels, with_kernels
 
 SECRET = b"\x07" * 32
 P2PKH, P2SH = b"\x76\xa9\x14" + b"h" * 20 + b"\x88\xac", b"\xa9\x14" + b"s" * 20 + b"\x87"
@@ -29,15 +28,6 @@ EDGES = [
     for n in range(decompress_amount(edge) - 2, decompress_amount(edge) + 3)
     if n < 1 << 53
 ]
-
-
-@pytest.fixture(params=["compiled", "interpreted"])
-def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
-    found = compiled_kernels() if request.param == "compiled" else plain_kernels()
-    if found is None:
-        pytest.skip("numba is not installed")
-    with with_kernels(None):
-        yield found
 
 
 def any_coin(rng: Random, script: bytes) -> bytes:
