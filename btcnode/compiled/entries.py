@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from btcnode.compiled import folding, hashing, scanning, short_ids, spending, undo
+from btcnode.compiled import folding, hashing, listing, scanning, short_ids, spending, undo
 
 
 class Entry(NamedTuple):
@@ -26,6 +26,9 @@ APPLY_KEY = Entry("apply_key", folding.apply_key)
 ENCODE_UNDO = Entry("encode_undo", undo.encode_undo)
 WRITE_SHORT_IDS = Entry("write_short_ids", short_ids.write_short_ids)
 MATCH_SHORT_IDS = Entry("match_short_ids", short_ids.match_short_ids)
+COUNT_PARTS = Entry("count_parts", listing.count_parts)
+LIST_PREVOUTS = Entry("list_prevouts", listing.list_prevouts)
+LIST_COINS = Entry("list_coins", listing.list_coins)
 ENTRIES = (
     FOLD_MERKLE_TREE,
     SCAN_BLOCK,
@@ -38,4 +41,7 @@ ENTRIES = (
     ENCODE_UNDO,
     WRITE_SHORT_IDS,
     MATCH_SHORT_IDS,
+    COUNT_PARTS,
+    LIST_PREVOUTS,
+    LIST_COINS,
 )

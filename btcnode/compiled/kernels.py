@@ -12,14 +12,18 @@ import secrets
 import threading
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, pairwise
+from struct import Struct
 from typing import NamedTuple, Protocol
 
-from btcnode.compiled import entries, folding, hashing, scanning, spending, undo
+from btcnode.compiled import entries, folding, hashing, listing, scanning, spending, undo
 from btcnode.compiled.entries import ENTRIES
 from btcnode.compiled.machine_code import MachineCode, NoMachineCode, load, openssl_functions
 
 KEY_BITS = 14  # 16,384 places for parsed keys, 1.7 MB for each thread that verifies
 _KERNEL_ROOM = 1024  # bytes beside what is hashed
+
+_outpoint_rows = Struct("36s").iter_unpack
 
 Call = Callable[..., int]
 
@@ -79,6 +83,19 @@ class Spread(NamedTuple):
     first: bytearray
     second: bytearray
     third: bytearray
+
+
+class Listed(NamedTuple):
+    """What a block's transactions spend, one outpoint of 36 bytes behind the other, and how many each of them does.
+
+    ``coins`` is how many they make, ``coin_bytes`` what these take, ``locked`` how many may have a relative lock.
+    """
+
+    prevouts: list[bytes]
+    prevouts_of: list[int]
+    coins: int
+    coin_bytes: int
+    locked: int
 
 
 class Outputs(Protocol):
@@ -163,6 +180,9 @@ class Kernels:
         self._encode_undo = calls[entries.ENCODE_UNDO.name]
         self._write_short_ids = calls[entries.WRITE_SHORT_IDS.name]
         self._match_short_ids = calls[entries.MATCH_SHORT_IDS.name]
+        self._count_parts = calls[entries.COUNT_PARTS.name]
+        self._list_prevouts = calls[entries.LIST_PREVOUTS.name]
+        self._list_coins = calls[entries.LIST_COINS.name]
         self._multiplier = secrets.randbits(61) | 1
 
     def _env(self, *, verifying: bool = False) -> int:
@@ -268,6 +288,36 @@ class Kernels:
         size = self._pack_kept(raw, len(raw), *columns, block.n_tx, marks, heads, room)
         return bytes(memoryview(room)[:size]), int.from_bytes(heads[8:], "little")
 
+    def list_inputs(self, raw: bytes, tx_pos: Sequence[int], n_tx: int) -> Listed | None:
+        """What the first ``n_tx`` transactions at these offsets spend; None where something is none.
+
+        Raises ValueError where there are fewer offsets.
+        """
+        if n_tx > len(tx_pos):
+            raise ValueError("a transaction without an offset")
+        places, found = _column(tx_pos), bytearray(8 * listing.FINDINGS)
+        if self._count_parts(raw, len(raw), places, n_tx, found) != 0:
+            return None
+        inputs, coins, coin_bytes, locked = memoryview(found).cast("q")
+        counts, prevouts = bytearray(4 * n_tx), bytearray(36 * inputs)
+        self._list_prevouts(raw, len(raw), places, n_tx, counts, prevouts)
+        return Listed(_outpoints(prevouts), _numbers(counts, n_tx), coins, coin_bytes, locked)
+
+    def list_coins(
+        self, raw: bytes, tx_pos: Sequence[int], txids: Sequence[bytes], prefixes: bytes, listed: Listed
+    ) -> dict[bytes, bytes]:
+        """The coins that the transactions make; ``prefixes`` as for ``pack_kept``.
+
+        ``listed`` was found of the same ones. Raises ValueError where their number is another.
+        """
+        if not len(txids) == len(listed.prevouts_of) <= len(tx_pos):
+            raise ValueError("these transactions were not listed")
+        outpoints, coins, ends = bytearray(36 * listed.coins), bytearray(listed.coin_bytes), bytearray(4 * listed.coins)
+        names, heads, n_tx = b"".join(txids), bytearray(prefixes), len(txids)
+        self._list_coins(raw, len(raw), _column(tx_pos), n_tx, names, heads, outpoints, coins, ends)
+        packed, limits = bytes(coins), pairwise((0, *_numbers(ends, listed.coins)))
+        return dict(zip(_outpoints(outpoints), [packed[start:end] for start, end in limits], strict=True))
+
     def apply_key(self, data: bytes, key: bytes) -> bytes:
         """XOR with the eight bytes of ``key``, again and again."""
         result = bytearray(len(data))
@@ -366,6 +416,10 @@ def _numbers(column: bytearray, count: int) -> list[int]:
     return memoryview(column)[: 4 * count].cast("I").tolist()
 
 
+def _outpoints(column: bytearray) -> list[bytes]:
+    return list(chain.from_iterable(_outpoint_rows(column)))
+
+
 def _hashes(column: bytearray) -> list[bytes]:
     data = bytes(column)
     return [data[at : at + 32] for at in range(0, len(data), 32)]
@@ -392,6 +446,13 @@ def check_kernels(kernels: Kernels) -> None:
     stripped = _EXAMPLE[:4] + _EXAMPLE[6:-112] + _EXAMPLE[-4:]
     if scanned is None or (scanned.txids, scanned.wtxids) != ([_double(stripped)], [_double(_EXAMPLE)]):
         raise NoMachineCode("the kernel that scans blocks gives other hashes")
+    listed = kernels.list_inputs(_EXAMPLE, [0], 1)
+    if listed is None or listed.prevouts != [_EXAMPLE[7:43], _EXAMPLE[121:157]]:
+        raise NoMachineCode("the kernel that lists inputs finds others")
+    names = [_double(stripped) + bytes([vout, 0, 0, 0]) for vout in range(2)]
+    coins = [b"base" + _EXAMPLE[start : start + 34] for start in (163, 197)]
+    if kernels.list_coins(_EXAMPLE, [0], scanned.txids, b"coinbase", listed) != dict(zip(names, coins, strict=True)):
+        raise NoMachineCode("the kernel that lists coins finds others")
     changed = _EXAMPLE.replace(bytes.fromhex("57b90ec68a01"), bytes.fromhex("57b90ec68b01"))
     for raw, unproven in ((_EXAMPLE, [0]), (changed, [0, 1])):
         proven = kernels.verify_spends(raw, _EXAMPLE_COINS, 1, _EXAMPLE_FLAGS)

@@ -15,11 +15,11 @@ from llvmlite import binding, ir
 from numba import cfunc, types
 from numba.extending import intrinsic, overload, register_jitable
 
-from btcnode.compiled import folding, hashing, memory, scanning, short_ids, spending, undo
+from btcnode.compiled import folding, hashing, listing, memory, scanning, short_ids, spending, undo
 from btcnode.compiled.entries import ENTRIES
 
 _I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-_MODULES = (folding, hashing, scanning, short_ids, spending, undo)
+_MODULES = (folding, hashing, listing, scanning, short_ids, spending, undo)
 
 
 def _pointer(builder: Any, address: Any, width: Any) -> Any:
