@@ -6,8 +6,10 @@
               the two above
 ``clean``     coins as the database has them, in two generations: the older one is dropped as a whole
 
-A lookup goes created, tombs, frozen, clean, database. A coin that is created and spent between two flushes leaves no
-trace. What is not on disk is flushed at half the budget: while the one half is written the other one may fill.
+A lookup goes created, tombs, frozen, clean, database. The last block lies above all of them as a whole until there is
+time, or need, to work it into them (``settle_block``): the tip does not wait for that. A coin that is created and spent
+between two flushes leaves no trace. What is not on disk is flushed at half the budget: while the one half is written
+the other one may fill.
 An outpoint may be in ``created`` and in ``tombs``: the database's coin is to be replaced. For two kinds of coin the
 cache cannot know that the database lacks them, so removing one from ``created`` leaves a tombstone: coinbases (two
 on mainnet have overwritten an unspent one, BIP30) and coins that a disconnected block restored.
@@ -28,6 +30,7 @@ from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 from btcnode.consensus.connect import BlockDelta
+from btcnode.primitives.later_coins import all_of
 from btcnode.tuples import NamedTuple
 
 TXID_SIZE = 32
@@ -60,7 +63,7 @@ class CoinsBatch(NamedTuple):
 class CoinsCache:
     """The coins at the tip. ``budget`` is in bytes, of everything held here.
 
-    Belongs to the chain thread; ``needs_flush``, ``is_dirty``, ``usage`` and ``peek_many`` may be asked from any.
+    Belongs to the chain thread; from any may be asked what is said so of, and how large and how full it is.
     """
 
     __slots__ = (
@@ -75,6 +78,7 @@ class CoinsCache:
         "_old",
         "_on_change",
         "_tombs",
+        "_waiting",
         "_young",
         "database_lookups",
         "lookups",
@@ -94,6 +98,7 @@ class CoinsCache:
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
         self._clean_bytes = 0  # lengths of the coins in _young and _old
+        self._waiting: BlockDelta | None = None  # the last block, if it is not in the others yet
         self._on_change: ChangeListener | None = None
         self.lookups = 0  # coins asked for, and those of them that the database was asked for
         self.database_lookups = 0
@@ -115,8 +120,10 @@ class CoinsCache:
 
     @property
     def _active_usage(self) -> int:
-        created, tombs = self._created, self._tombs
+        created, tombs, waiting = self._created, self._tombs, self._waiting
         entries = len(created) * (KEY_COST + COIN_COST) + len(tombs) * KEY_COST
+        if waiting is not None:  # its coins are not looked at: most are as long as they cost beside that
+            entries += len(waiting.created) * (KEY_COST + 2 * COIN_COST) + len(waiting.spent) * KEY_COST
         return entries + self._created_bytes + getsizeof(created) + getsizeof(tombs)
 
     @property
@@ -140,7 +147,8 @@ class CoinsCache:
 
     def __len__(self) -> int:
         """Number of coins held in memory."""
-        return len(self._created) + len(self._frozen) + len(self._young) + len(self._old)
+        held, waiting = len(self._created) + len(self._frozen) + len(self._young) + len(self._old), self._waiting
+        return held if waiting is None else max(0, held - len(waiting.spent)) + len(waiting.created)
 
     def needs_flush(self) -> bool:
         """Whether what is not on disk has reached its share of the budget."""
@@ -150,7 +158,12 @@ class CoinsCache:
 
     def is_dirty(self) -> bool:
         """Whether there is anything to write beside what is being written."""
-        return bool(self._created or self._tombs)
+        return bool(self._created or self._tombs or self._waiting is not None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the last block lies above the layers still; any thread may ask."""
+        return self._waiting is not None
 
     def is_frozen(self) -> bool:
         """Whether a batch is on its way to the database."""
@@ -164,6 +177,7 @@ class CoinsCache:
 
     def get_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """The packed coins of the outpoints, in their order; those missing here in one call to the database."""
+        self.settle_block()
         self.lookups += len(outpoints)
         coins, missing = self._find(outpoints)
         if missing:
@@ -180,7 +194,12 @@ class CoinsCache:
         return coins
 
     def held(self, outpoint: bytes) -> bytes | None:
-        """As ``peek_many`` for one, None also where only the database can tell."""
+        """As ``peek_many`` for one, from any thread; None also where only the database can tell."""
+        waiting = self._waiting
+        if waiting is not None:
+            coin = waiting.created.get(outpoint)
+            if coin is not None or outpoint in waiting.spent:
+                return coin
         coin = self._created.get(outpoint)
         if coin is None and outpoint not in self._tombs:
             coin = self._frozen.get(outpoint)
@@ -190,7 +209,7 @@ class CoinsCache:
 
     def peek_many(self, outpoints: Sequence[bytes]) -> list[bytes | None]:
         """As ``get_many``, from any thread: nothing is kept. Only ``ReadView`` makes a consistent answer of it."""
-        coins, missing = self._find(outpoints)
+        coins, missing = self._look_through(outpoints)
         if missing:
             for i, coin in zip(missing, self._backend.get_many([outpoints[i] for i in missing]), strict=True):
                 coins[i] = coin
@@ -198,6 +217,7 @@ class CoinsCache:
 
     def any_unspent(self, outpoints: list[bytes]) -> bool:
         """Whether one of the outpoints has an unspent coin; that none has is seen without asking for each."""
+        self.settle_block()
         layers = (self._created, self._frozen, self._young, self._old)
         if all(layer.keys().isdisjoint(outpoints) for layer in layers):
             suspects = self._backend.may_have({outpoint[:TXID_SIZE] for outpoint in outpoints})
@@ -207,8 +227,20 @@ class CoinsCache:
         return any(coin is not None for coin in self.get_many(outpoints))
 
     def unknown(self, outpoints: Sequence[bytes]) -> list[bytes]:
-        """Those outpoints for which the database would be asked."""
-        return [outpoints[i] for i in self._find(outpoints)[1]]
+        """Those outpoints for which the database would be asked; any thread may ask."""
+        return [outpoints[i] for i in self._look_through(outpoints)[1]]
+
+    def _look_through(self, outpoints: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
+        """As ``_find``, from any thread: what waits is looked at first, and may be worked in meanwhile."""
+        waiting = self._waiting
+        coins, missing = self._find(outpoints)
+        if waiting is not None:
+            created, spent = waiting.created, waiting.spent
+            told = {i for i, outpoint in enumerate(outpoints) if outpoint in created or outpoint in spent}
+            for i in told:
+                coins[i] = created.get(outpoints[i])
+            missing = [i for i in missing if i not in told]
+        return coins, missing
 
     def _find(self, outpoints: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
         """The coins that are here, and the positions of those that only the database can tell.
@@ -258,20 +290,30 @@ class CoinsCache:
 
         What it creates must not exist unspent, coinbases aside: that is BIP30, which connecting has checked.
         """
+        self.settle_block()
         if self._on_change is not None:
             self._on_change(delta.created, delta.spent)
+        self._waiting = delta
+
+    def settle_block(self) -> None:
+        """Work the last block into the layers, if that was not done yet. Whoever needs them does so himself."""
+        delta = self._waiting
+        if delta is None:
+            return
+        created, fresh = self._created, all_of(delta.created)
         self._remove(delta.spent)
-        created, fresh = self._created, delta.created
         entries = len(created) + len(fresh)
         created.update(fresh)
         if len(created) == entries:
             self._created_bytes += sum(map(len, fresh.values()))
         else:  # an overwritten coinbase
             self._created_bytes = sum(map(len, created.values()))
+        self._waiting = None  # not before all is in place: another thread may be looking
         self._trim()
 
     def apply_disconnect(self, restored: Mapping[bytes, bytes], removed: Collection[bytes]) -> None:
         """Take over what disconnecting a block removed, then what it restored."""
+        self.settle_block()
         if self._on_change is not None:
             coins = zip(removed, self.get_many(list(removed)), strict=True)
             self._on_change(restored, {outpoint: coin for outpoint, coin in coins if coin is not None})
@@ -319,6 +361,7 @@ class CoinsCache:
         """What is to be written. Changes may go on; ``flushed`` or ``thaw`` has to follow before the next batch."""
         if self.is_frozen():
             raise RuntimeError("a batch is on its way to the database already")
+        self.settle_block()
         created, tombs = self._created, self._tombs
         self._frozen_bytes = self._created_bytes
         # the frozen layers stand before the others are emptied: another thread may be looking

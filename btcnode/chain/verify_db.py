@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from btcnode.chain.chainstate import Chainstate
 from btcnode.consensus.blocks import check_block
@@ -37,7 +37,7 @@ class _Overlay:
         """Whether one of the outpoints has a coin."""
         return any(coin is not None for coin in self.get_many(outpoints))
 
-    def put(self, coins: dict[bytes, bytes]) -> None:
+    def put(self, coins: Mapping[bytes, bytes]) -> None:
         """Add coins."""
         self._changes.update(coins)
 

@@ -7,7 +7,7 @@ it slices bytes and calls a function only for what is not the common case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from itertools import pairwise
 from struct import Struct
@@ -101,7 +101,7 @@ class BlockDelta:
     ``spent`` first). ``undo`` has the spent coins of each transaction but the coinbase, in order of its inputs.
     """
 
-    created: dict[bytes, bytes] = field(default_factory=dict)
+    created: Mapping[bytes, bytes] = field(default_factory=dict)
     spent: dict[bytes, bytes] = field(default_factory=dict)
     undo: list[list[bytes]] = field(default_factory=list)
     fees: int = 0

@@ -199,16 +199,16 @@ def _check_place(source: SourceBlock, height: int, times: Sequence[int]) -> None
 
 def _as_told(source: SourceBlock) -> BlockDelta:
     """What a block that is not valid does to the coins, as if it were: others are compared all the same."""
-    block, delta = source.block, BlockDelta()
+    block, created, spent = source.block, dict[bytes, bytes](), dict[bytes, bytes]()
     prevouts = block.prevouts()
     for i in range(block.n_tx):
         if i and source.coins is not None:
             outpoints = prevouts[block.first_in[i] : block.first_in[i + 1]]
             for outpoint, coin in zip(outpoints, source.coins[i - 1], strict=True):
-                if delta.created.pop(outpoint, None) is None:
-                    delta.spent[outpoint] = coin
-        delta.created.update(block_outputs(block, i, source.height))
-    return delta
+                if created.pop(outpoint, None) is None:
+                    spent[outpoint] = coin
+        created.update(block_outputs(block, i, source.height))
+    return BlockDelta(created, spent)
 
 
 def verify_block(source: SourceBlock, times: Sequence[int], params: NetworkParams) -> tuple[BlockDelta, Failure | None]:

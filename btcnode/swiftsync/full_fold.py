@@ -152,7 +152,7 @@ def _fold_delta(block: ParsedBlock, job: FoldJob, delta: BlockDelta) -> Fold:
     """What a block that is valid with these coins comes to; raises HintMismatch."""
     outputs = OutputNames(block)
     lost = lost_outputs(block, coinbase_lost=job.coinbase_lost)
-    created = delta.created
+    created = dict(delta.created)
     if job.coinbase_lost:
         coinbase = block.txids[0]
         created = {outpoint: coin for outpoint, coin in created.items() if outpoint[:32] != coinbase}

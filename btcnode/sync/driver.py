@@ -44,6 +44,7 @@ MIN_DECODE_BYTES = 50_000  # smaller blocks take less than 1.5 ms to decode: sen
 RUN_AHEAD_BYTES = 12 << 20  # of blocks, which take three times as much with their columns
 STORES_AT_ONCE = 4  # blocks on their way through check and store, and two more for each worker process
 READER_THREADS = 2  # for block files: serving peers and answering RPC while a block connects
+SETTLE_AFTER = 0.25  # seconds from a new tip to what its coins cost that nobody waits for
 SCANS = 2  # of all coins at a time, minutes long on a large chain: each has a thread of its own
 
 bench = logging.getLogger("btcnode.bench")
@@ -106,6 +107,7 @@ class ChainDriver:
         self.history: History | None = None  # what validates the chain below a loaded UTXO set
         self._on_history_done: Callable[[], None] = lambda: None  # it has all blocks: called once
         self._next_look: asyncio.TimerHandle | None = None
+        self._settling: asyncio.TimerHandle | None = None
         self.run_ahead = RUN_AHEAD_BYTES  # of an import: stored and not connected yet
         self._progress = asyncio.Event()  # something has happened to the active chain
         self.prefetcher = Prefetcher(chainstate.coins, chainstate.store)
@@ -340,6 +342,25 @@ class ChainDriver:
             if self._stopped is None:
                 for listener in self._settled_listeners:
                     listener()
+                self._settle_later()
+
+    def _settle_later(self) -> None:
+        """Have the coins of the last block worked into the others, unless something else comes before."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        if self.chainstate.coins.is_waiting and not self._retreating:
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_AFTER, self._settle_coins)
+
+    def _settle_coins(self) -> None:
+        self._settling = None
+        running = asyncio.get_running_loop().run_in_executor(self._chain_thread, self.chainstate.coins.settle_block)
+        running.add_done_callback(self._coins_settled)
+
+    def _coins_settled(self, running: asyncio.Future[None]) -> None:
+        error = None if running.cancelled() else running.exception()
+        if error is not None:
+            self._fail(error)
 
     def _stop(self, reason: BaseException) -> None:
         """Take no more work; whoever waits for the chain has waited enough."""
@@ -653,8 +674,9 @@ class ChainDriver:
         Raises StorageError when the flush fails; the threads have ended and the store is closed then, too.
         """
         self.wind_down()
-        if self._next_look is not None:
-            self._next_look.cancel()
+        for timer in (self._next_look, self._settling):
+            if timer is not None:
+                timer.cancel()
         try:
             async with _Pause(self):
                 if self._stopped is None:

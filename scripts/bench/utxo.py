@@ -92,11 +92,13 @@ def bench_cache(database: Database, rng: random.Random, count: int) -> None:
     with timed("cache put", count):
         for block in blocks:
             cache.apply(BlockDelta(created=block, spent={}, undo=[], fees=0, sigop_cost=0, jobs=[]))
+        cache.settle_block()
     half = [dict(list(block.items())[::2]) for block in blocks]
     with timed("cache get and spend", sum(map(len, half))):
         for block in half:
             cache.get_many(list(block))
             cache.apply(BlockDelta(created={}, spent=block, undo=[], fees=0, sigop_cost=0, jobs=[]))
+        cache.settle_block()
     batch = cache.freeze()
     with timed("flush of the cache, durable", len(batch.puts)):
         database.commit(coins_put=batch.puts, coins_delete=batch.deletes)

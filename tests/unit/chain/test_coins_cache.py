@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from btcnode.chain.coins_cache import CoinsBatch, CoinsCache
+from btcnode.chain.coins_cache import KEY_COST, CoinsBatch, CoinsCache
 from btcnode.consensus.connect import BlockDelta
 from btcnode.primitives.coin import make_coin
+from btcnode.primitives.later_coins import LaterCoins
 
 
 class DictBackend:
@@ -88,6 +89,11 @@ class CacheModel(RuleBasedStateMachine):
         self.history.append(self.model.copy())
         self.cache.apply(delta(spent, created))
         self.model = {key: value for key, value in self.model.items() if key not in spent} | created
+
+    @rule()
+    def settle(self) -> None:
+        """The last block is worked in, or it was before."""
+        self.cache.settle_block()
 
     @rule()
     def disconnect(self) -> None:
@@ -171,6 +177,109 @@ def test_created_and_spent_between_flushes_leaves_no_trace() -> None:
     cache.apply(delta(created=made))
     cache.apply(delta(spent=made))
     assert backend.commit(cache) == (0, 0) and backend.lookups == 0
+
+
+def test_the_last_block_is_seen_before_it_is_worked_in() -> None:
+    """By who looks from elsewhere; what is read and counted is the same before and after."""
+    backend = DictBackend()
+    backend.coins = {outpoint(k): coin(k) for k in range(4)}
+    cache = CoinsCache(backend, 1 << 20)
+    assert cache.get_many([outpoint(k) for k in range(4)]) == [coin(k) for k in range(4)]
+    listed: list[int] = []
+
+    def make() -> dict[bytes, bytes]:
+        listed.append(1)
+        return {outpoint(9): coin(9)}
+
+    later = LaterCoins(1, {outpoint(9)[:32]}, make)
+    assert outpoint(9)[:32] == outpoint(0)[:32], "any of these may be one of its transaction"
+    cache.apply(BlockDelta(created=later, spent={outpoint(0): coin(0), outpoint(1): coin(1)}))
+    assert cache.is_dirty() and len(cache) == 3 and listed == []
+    keys = [outpoint(k) for k in (0, 1, 2, 9)]
+    for _ in range(2):
+        assert cache.peek_many(keys) == [None, None, coin(2), coin(9)]
+        assert [cache.held(key) for key in keys] == [None, None, coin(2), coin(9)]
+        assert cache.unknown([*keys, outpoint(8)]) == [outpoint(8)]
+        assert len(cache) == 3
+        cache.settle_block()
+    assert listed == [1] and cache.get_many(keys) == [None, None, coin(2), coin(9)]
+    assert backend.commit(cache) == (1, 2) and not cache.is_dirty()
+
+
+def test_a_flush_has_the_last_block_too() -> None:
+    backend = DictBackend()
+    cache = CoinsCache(backend, 1 << 20)
+    cache.apply(delta(created={outpoint(1): coin(1)}))
+    cache.apply(delta(spent={outpoint(1): coin(1)}, created={outpoint(2): coin(2)}))
+    assert backend.commit(cache) == (1, 0) and backend.coins == {outpoint(2): coin(2)}
+
+
+def test_what_is_worked_in_meanwhile_is_seen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = CoinsCache(DictBackend(), 1 << 20)
+    cache.apply(delta(created={outpoint(1): coin(1)}))
+    cache.settle_block()
+    cache.apply(delta(spent={outpoint(1): coin(1)}, created={outpoint(2): coin(2)}))
+    find = CoinsCache._find
+
+    def settled_meanwhile(self: CoinsCache, outpoints: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
+        found = find(self, outpoints)
+        self.settle_block()
+        return found
+
+    monkeypatch.setattr(CoinsCache, "_find", settled_meanwhile)
+    assert cache.peek_many([outpoint(1), outpoint(2)]) == [None, coin(2)]
+
+
+def test_who_is_told_of_a_change_sees_what_was_before() -> None:
+    cache = CoinsCache(DictBackend(), 1 << 20)
+    cache.apply(delta(created={outpoint(1): coin(1)}))
+    seen: list[list[bytes | None]] = []
+    cache.on_change(lambda created, spent: seen.append(cache.peek_many([outpoint(1), outpoint(2)])))
+    cache.apply(delta(spent={outpoint(1): coin(1)}, created={outpoint(2): coin(2)}))
+    assert seen == [[coin(1), None]]
+
+
+def test_coins_that_cannot_be_listed_change_nothing() -> None:
+    cache = CoinsCache(DictBackend(), 1 << 20)
+    cache.apply(delta(created={outpoint(1): coin(1)}))
+    full = [MemoryError()]
+
+    def make() -> dict[bytes, bytes]:
+        if full:
+            raise full.pop()
+        return {outpoint(2): coin(2)}
+
+    cache.apply(BlockDelta(LaterCoins(1, {outpoint(2)[:32]}, make), {outpoint(1): coin(1)}))
+    with pytest.raises(MemoryError):
+        cache.settle_block()
+    assert cache._created == {outpoint(1): coin(1)} and cache.is_waiting
+    assert cache.get_many([outpoint(1), outpoint(2)]) == [None, coin(2)] and cache._tombs == set()
+
+
+def test_what_waits_takes_the_place_of_clean_coins() -> None:
+    backend = DictBackend()
+    backend.coins = {outpoint(k): coin(k) for k in range(100)}
+    cache = CoinsCache(backend, 64_000)
+    cache.get_many(list(backend.coins))
+    assert len(cache) > 0
+    usage = cache.usage
+    cache.apply(delta(spent={outpoint(k): coin(k) for k in range(1000, 1300)}, created={outpoint(999): coin(999)}))
+    assert cache.usage > usage + 300 * KEY_COST and len(cache) == 1, "there are more to be taken out than are here"
+    cache.settle_block()
+    cache.apply(delta(created={outpoint(k): coin(k) for k in range(2000, 2300)}))
+    assert cache.clean_usage > 10_000
+    cache.settle_block()
+    assert cache.clean_usage < 1000 and len(cache) == 301
+
+
+def test_a_full_cache_counts_what_waits() -> None:
+    cache = CoinsCache(DictBackend(), 64_000)
+    before = cache.usage
+    cache.apply(delta(created={outpoint(k): coin(k) for k in range(200)}))
+    waiting = cache.usage - before
+    assert cache.needs_flush()
+    cache.settle_block()
+    assert 0.7 < (cache.usage - before) / waiting < 1.3
 
 
 def test_new_outpoints_are_not_asked_for_one_by_one() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from btcnode.chain.chainstate import Chainstate
+from btcnode.chain.coins_cache import CoinsCache
 from btcnode.chain.events import BlockConnected, ChainEvent
 from btcnode.chain.shadow import Disagreement, ShadowDisagreement
 from btcnode.chain.steps import Step, StepResult
@@ -86,6 +87,77 @@ def test_a_block_on_the_tip_is_told_of_before_it_is_written(tmp_path: Path, monk
 
     asyncio.run(run())
     assert order == [0, first, 1, 3, second, 2]
+
+
+def test_coins_of_the_tip_are_worked_in_when_nothing_else_is_to_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = list(ChainGenerator(PARAMS).spread(3))
+    threads: list[str] = []
+    settle = CoinsCache.settle_block
+
+    def watched(self: CoinsCache) -> None:
+        if self._waiting is not None:
+            threads.append(threading.current_thread().name)
+        settle(self)
+
+    monkeypatch.setattr(CoinsCache, "settle_block", watched)
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        for count, raw in enumerate(blocks, 1):
+            await driver.store_block(raw, NOW, requested=True)
+            await driver.settled()
+            driver.kick()  # nothing comes of it
+            await until(lambda: len(threads) == count)  # noqa: B023  # within this turn
+            assert not driver.chainstate.coins.is_waiting
+        assert {name[:5] for name in threads} == {"chain"}
+        await driver.close()
+
+    asyncio.run(run())
+
+
+def test_a_new_tip_has_its_time_until_its_coins_are_worked_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btcnode.sync.driver.SETTLE_AFTER", 60)
+    blocks = list(ChainGenerator(PARAMS).spread(2))[:2]
+
+    async def run() -> None:
+        driver = make(tmp_path, [])
+        timers: list[asyncio.TimerHandle | None] = []
+        for raw in blocks:
+            await driver.store_block(raw, NOW, requested=True)
+            await driver.settled()
+            timers.append(driver._settling)
+        first, second = timers
+        assert first is not None and second is not None and first is not second
+        assert first.cancelled() and not second.cancelled() and first.when() < second.when()
+        async with driver.paused():  # who held the chain back has given it a turn
+            pass
+        driver.kick()  # what is begun now comes to rest while it is closed
+        await driver.close()
+        assert driver._settling is None or driver._settling.cancelled()
+
+    asyncio.run(run())
+
+
+def test_coins_that_cannot_be_worked_in_stop_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[BaseException] = []
+    full = MemoryError("no room")
+
+    def fail(self: CoinsCache) -> None:
+        raise full
+
+    async def run() -> None:
+        driver = make(tmp_path, failures)
+        await driver.store_block(next(iter(ChainGenerator(PARAMS).spread(1))), NOW, requested=True)
+        await driver.settled()
+        with monkeypatch.context() as patch:
+            patch.setattr(CoinsCache, "settle_block", fail)
+            await until(lambda: bool(failures))
+        await driver.close()
+
+    asyncio.run(run())
+    assert failures == [full]
 
 
 def test_the_end_of_an_activation_is_told(tmp_path: Path) -> None:
