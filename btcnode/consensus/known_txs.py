@@ -12,13 +12,14 @@ too, and it gives the same ``BlockDelta``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, pairwise, repeat
 from operator import attrgetter
 from struct import Struct
 from typing import Protocol, cast
 
+from btcnode.compiled import current
 from btcnode.consensus.ancestry import ParentView
 from btcnode.consensus.blocks import coinbase_nonce, height_script, is_coinbase
 from btcnode.consensus.commitment import witness_commitment, witness_merkle_root
@@ -54,9 +55,12 @@ from btcnode.primitives.coin import VOUTS, coin_height, coin_prefix, txout_value
 from btcnode.primitives.compactsize import read_compact_size
 from btcnode.primitives.hashes import sha256d
 from btcnode.primitives.header import HEADER_SIZE
+from btcnode.primitives.later_coins import LaterCoins
 from btcnode.primitives.merkle import merkle_root
 from btcnode.primitives.tx import Tx
 from btcnode.script.flags import VERIFY_P2SH, VERIFY_WITNESS
+
+MOST_LATER = 20_000  # coins that may be listed when somebody asks, who may have no time: 10 ms
 
 _SIGOP_FLAGS = VERIFY_P2SH | VERIFY_WITNESS
 _code = Struct("<I").unpack_from
@@ -187,10 +191,16 @@ def connect_known(it: KnownBlock, height: int, coins: ConnectSource, ctx: Connec
     if ctx.flags & _SIGOP_FLAGS != _SIGOP_FLAGS:
         return None
     block = it.block
-    prevouts = block.prevouts()[1:]
-    places = {txid: n for n, txid in enumerate(block.txids)}
-    if len(places) != block.n_tx:
+    prefixes = coin_prefix(height, False), coin_prefix(height, True)
+    txids = block.txids
+    places = {txid: n for n, txid in enumerate(txids)}
+    if len(places) != block.n_tx:  # two of one name, which spend the same; here no txid may stand for two places
         return None
+    kernels = current()
+    listed = None if kernels is None else kernels.list_inputs(block.raw, block.tx_pos, block.n_tx)
+    if listed is not None:
+        block.has_prevouts(listed.prevouts)
+    prevouts = block.prevouts()[1:]
     inside = [outpoint for outpoint in prevouts if outpoint[:32] in places]
     wanted = [outpoint for outpoint in prevouts if outpoint[:32] not in places] if inside else prevouts
     found = coins.get_many(wanted)
@@ -199,53 +209,69 @@ def connect_known(it: KnownBlock, height: int, coins: ConnectSource, ctx: Connec
     outside = dict(zip(wanted, cast("list[bytes]", found), strict=True))
     if len(outside) + len(set(inside)) != len(prevouts):
         return None  # spent twice
-    created = _created(block, height)
-    if inside:
-        spent = _with_own(block, places, outside, created)
-        if spent is None:
-            return None
-    else:
-        spent = cast("list[bytes]", found)
-    end = 0
-    undo = [spent[end : (end := end + len(tx.prevouts))] for tx in block.txs[1:]]
-    for outpoint in inside:
-        del created[outpoint]
+    spent = _with_own(block, places, outside, prefixes) if inside else cast("list[bytes]", found)
+    if spent is None:
+        return None
+    counts = [len(tx.prevouts) for tx in block.txs] if listed is None else listed.prevouts_of
+    undo = [spent[start:end] for start, end in pairwise(accumulate(counts[1:], initial=0))]
     sums = _fees_and_sigops(it, undo, height, ctx.flags)
-    if sums is None or not _unlocked(block.txs, undo, height, ctx):
+    may_be_locked = listed is None or listed.locked > 0
+    if sums is None or (may_be_locked and not _unlocked(block.txs, undo, height, ctx)):
         return None
     fees, cost = sums
     if fees > MAX_MONEY or cost > MAX_BLOCK_SIGOPS_COST or _value_out(block.txs[0]) > fees + ctx.subsidy:
         return None
+    if kernels is None or listed is None:
+        return BlockDelta(_without(inside, _created(block, *prefixes)), outside, undo, fees, cost, [])
+    raw, tx_pos, names = block.raw, block.tx_pos, b"".join(prefixes)  # not the block, which lives longer than the coins
+
+    def make() -> dict[bytes, bytes]:
+        return _without(inside, kernels.list_coins(raw, tx_pos, txids, names, listed))
+
+    count = listed.coins - len(inside)
+    created = LaterCoins(count, places, make) if count <= MOST_LATER else make()
     return BlockDelta(created, outside, undo, fees, cost, [])
 
 
-def _created(block: AssembledBlock, height: int) -> dict[bytes, bytes]:
-    """The coins that the block's transactions make, those included that others of it spend."""
+def _without(inside: Collection[bytes], created: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    for outpoint in inside:
+        del created[outpoint]
+    return created
+
+
+def _created(block: AssembledBlock, prefix: bytes, first_prefix: bytes) -> dict[bytes, bytes]:
+    """The coins that the block's transactions make, behind these prefixes; the first one is the coinbase's."""
     outputs = [tx.txouts for tx in block.txs]
     most = max(map(len, outputs))
     vouts = VOUTS if most <= len(VOUTS) else list(map(vout_bytes, range(most)))
-    prefixes = chain((coin_prefix(height, True),), repeat(coin_prefix(height, False)))
     return {
-        txid + vout: prefix + txout
-        for txid, txouts, prefix in zip(block.txids, outputs, prefixes, strict=False)
+        txid + vout: each + txout
+        for txid, txouts, each in zip(block.txids, outputs, chain((first_prefix,), repeat(prefix)), strict=False)
         for vout, txout in zip(vouts, txouts, strict=False)
-        # an empty or long script, or an OP_RETURN where it begins, wants a closer look
-        if (0 < txout[8] < 0xFD and txout[9] != 0x6A) or not is_unspendable_at(txout, 0, len(txout))
+        if _is_spendable(txout)
     }
 
 
+def _is_spendable(txout: bytes) -> bool:
+    # an empty or long script, or an OP_RETURN where it begins, wants a closer look
+    return (0 < txout[8] < 0xFD and txout[9] != 0x6A) or not is_unspendable_at(txout, 0, len(txout))
+
+
 def _with_own(
-    block: AssembledBlock, places: dict[bytes, int], outside: dict[bytes, bytes], created: dict[bytes, bytes]
+    block: AssembledBlock, places: dict[bytes, int], outside: dict[bytes, bytes], prefixes: tuple[bytes, bytes]
 ) -> list[bytes] | None:
     """The coin of each input but the coinbase's; None where one is of a later transaction, or is none."""
     spent: list[bytes] = []
     for n, tx in enumerate(block.txs[1:], 1):
         for outpoint in tx.prevouts:
             maker = places.get(outpoint[:32])
-            coin = outside[outpoint] if maker is None else created.get(outpoint) if maker < n else None
-            if coin is None:
+            if maker is None:
+                spent.append(outside[outpoint])
+                continue
+            vout, txouts = int.from_bytes(outpoint[32:], "little"), block.txs[maker].txouts
+            if maker >= n or vout >= len(txouts) or not _is_spendable(txouts[vout]):
                 return None
-            spent.append(coin)
+            spent.append(prefixes[maker == 0] + txouts[vout])
     return spent
 
 
@@ -275,8 +301,6 @@ def _value_out(tx: Tx) -> int:
 def _unlocked(txs: Sequence[Tx], undo: list[list[bytes]], height: int, ctx: ConnectContext) -> bool:
     """Whether all relative locks are over (BIP68)."""
     if not ctx.csv_active:
-        return True
-    if min(map(min, [tx.sequences for tx in txs])) >= SEQUENCE_DISABLE_FLAG:
         return True
     mtp_at = cache(ctx.mtp_at)
     for tx, coins in zip(txs[1:], undo, strict=True):

@@ -68,6 +68,10 @@ class AssembledBlock(ParsedBlock):
             self._prevouts = list(chain.from_iterable([tx.prevouts for tx in self.txs]))
         return self._prevouts.copy()
 
+    def has_prevouts(self, outpoints: list[bytes]) -> None:
+        """Somebody has listed what ``prevouts`` would."""
+        self._prevouts = outpoints
+
     def tx_stripped(self, i: int) -> bytes:
         """As of any block, without a look at the other transactions."""
         raw = self.tx_raw(i)

@@ -11,14 +11,17 @@ from random import Random
 
 import pytest
 
+from btcnode.compiled import current
 from btcnode.consensus.blocks import check_block, contextual_check_block
 from btcnode.consensus.connect import connect_block, connect_context
-from btcnode.consensus.known_txs import assemble, connect_known, passes_alone, passes_in_context
+from btcnode.consensus.known_txs import MOST_LATER, assemble, connect_known, passes_alone, passes_in_context
 from btcnode.errors import RuleViolation
 from btcnode.primitives.block import parse_block
 from btcnode.primitives.coin import coin_is_coinbase, coin_value, make_txout
+from btcnode.primitives.later_coins import LaterCoins
 from btcnode.primitives.tx import SEQUENCE_FINAL, Tx
 from tests.lib.judged import Judged, judge_all
+from tests.lib.kernels import compiled_kernels, with_kernels
 from tests.lib.mini_chain import REGTEST, MiniChain, spend
 
 CASES = 600
@@ -116,17 +119,31 @@ def quickly(chain: MiniChain, raw: bytes, known: tuple[Judged | None, ...]) -> b
         return False
     exact = connect_block(parse_block(raw), chain.tip + 1, chain.coins, context)
     assert delta == exact
-    assert list(delta.created) == list(exact.created)
+    assert list(delta.created) == list(exact.created) and len(delta.created) == len(exact.created)
+    assert isinstance(delta.created, LaterCoins) == (current() is not None and len(exact.created) <= MOST_LATER)
     return True
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_quick_yes_is_a_yes(chain: MiniChain, seed: int) -> None:
+def test_coins_of_large_blocks_are_listed_at_once(chain: MiniChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiled_kernels() is None:
+        pytest.skip("numba is not installed")
+    monkeypatch.setattr("btcnode.consensus.known_txs.MOST_LATER", 4)
+    monkeypatch.setattr(f"{__name__}.MOST_LATER", 4)
+    rng = Random(5)
+    with with_kernels(compiled_kernels()):
+        assert sum(quickly(chain, *make_case(chain, rng)) for _ in range(60)) > 10
+
+
+@pytest.mark.parametrize(("seed", "compiled"), [(0, True), (1, True), (2, False), (3, False), (4, True)])
+def test_a_quick_yes_is_a_yes(chain: MiniChain, seed: int, compiled: bool) -> None:
+    if compiled and compiled_kernels() is None:
+        pytest.skip("numba is not installed")
     rng, seen = Random(seed), Counter[str]()
     for _ in range(CASES):
         raw, known = make_case(chain, rng)
         why = refusal(chain, raw)
-        quick = quickly(chain, raw, known)
+        with with_kernels(compiled_kernels() if compiled else None):
+            quick = quickly(chain, raw, known)
         assert not (quick and why), (why, raw.hex())
         seen[why or ("known" if quick else "unknown")] += 1
     assert seen["known"] > CASES // 4, seen
