@@ -35,6 +35,8 @@ def test_generations_bound_the_size_and_keep_what_is_used() -> None:
 def test_a_cache_has_a_minimum() -> None:
     with pytest.raises(ValueError, match="at least"):
         GenerationSet(ENTRY_BYTES)
+    with pytest.raises(ValueError, match="at least"):
+        ScriptExecutionCache(2 * ENTRY_BYTES)
 
 
 def test_execution_cache_is_keyed_by_wtxid_and_flags() -> None:
@@ -43,6 +45,28 @@ def test_execution_cache_is_keyed_by_wtxid_and_flags() -> None:
     assert cache.contains(MESSAGE, 5)
     assert not cache.contains(MESSAGE, 4)
     assert not cache.contains(MESSAGE[::-1], 5)
+    assert cache.contains_all([MESSAGE], 5) and not cache.contains_all([MESSAGE], 4)
+    assert not cache.contains_all([MESSAGE, MESSAGE[::-1]], 5)
+
+
+def test_other_flags_take_the_place_of_those_that_came_first() -> None:
+    cache = ScriptExecutionCache()
+    for flags in (1, 2, 3):
+        cache.add(MESSAGE, flags)
+    assert [cache.contains(MESSAGE, flags) for flags in (1, 2, 3)] == [False, True, True]
+    assert len(cache) == 2
+    cache.add(MESSAGE, 2)
+    cache.add(MESSAGE, 4)
+    assert [cache.contains(MESSAGE, flags) for flags in (2, 3, 4)] == [True, False, True]
+
+
+def test_all_flags_share_the_room() -> None:
+    cache = ScriptExecutionCache(40 * ENTRY_BYTES)
+    for number in range(200):
+        for flags in (1, 2):
+            cache.add(_digest(number), flags)
+        assert len(cache) <= 40
+    assert cache.contains(_digest(199), 1) and not cache.contains(_digest(100), 1)
 
 
 class _Counting:
