@@ -21,6 +21,7 @@ import re
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +41,7 @@ from tests.lib.process import NodeProcess, wait_until
 from tests.lib.tx_stream import FEE, KINDS, loose_tx
 
 PARAMS = params_for("regtest")
+STILL = 0.3  # seconds in which nobody asks the nodes: questions cost what is measured, on two cores
 WARM_UP = 3  # small blocks, after which the next node has chosen whom to ask for compact ones
 FIRST = {"compact": "cmpctblock", "xthin": "xthinblock", "plain": "block"}  # what brings the block in each form
 QUESTIONS = ("getblocktxn", "get_xthin", "get_xblocktx", "getdata")
@@ -186,6 +188,7 @@ def give(nodes: list[NodeProcess], raw: bytes, mocktime: int) -> list[tuple[Node
     answer = nodes[0].rpc("submitblock", raw.hex())
     if answer is not None:
         raise RuntimeError(f"the block was refused: {answer}")
+    time.sleep(STILL)
     for node in nodes:
         node.wait_height(want, 60)
     return starts
