@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from btcnode.primitives.header import HEADER_SIZE, header_hash
 
-from .nodes import Node
-from .values import Values
-from .walk import Call, Many, Restart, Step, Walk
+from .walk import Call, Many, Step, Walk
 
 INDEXES = ("-txindex", "-coinstatsindex", "-blockfilterindex", "-txospenderindex")
 OTHERS = ("-prune=1", "-reindex", "-reindex-chainstate", "-persistmempool=0", "-checkblocks=2", "-checklevel=4",
@@ -24,11 +22,6 @@ class ChainWalk(Walk):
 
     has_company = False
     is_heard = False
-
-    def __init__(self, values: Values, nodes: Sequence[Node], now: int) -> None:
-        super().__init__(values, nodes, now)
-        self.pruned = any(word.startswith("-prune") for word in self.node.options)
-        self.kept: tuple[str, ...] = ()
 
     def next(self) -> Step:
         """The next step."""
@@ -112,17 +105,12 @@ class ChainWalk(Walk):
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
-    def refused(self, options: Sequence[str]) -> None:
-        """The last ones hold on."""
-        self.options = self.kept
-
     def _restart(self) -> Step:
         rng = self.rng
         wanted = [name for name in INDEXES if rng.random() < 0.5]
         wanted += rng.sample(OTHERS, rng.choice((0, 1, 1, 2)))
-        self.kept = self.options
-        self.options = tuple(word for word in wanted if word not in ONCE)
-        return Restart(tuple(wanted))
+        once = [word for word in wanted if word in ONCE]
+        return self._start_with([word for word in wanted if word not in ONCE], *once)
 
     def _invalidate_any(self) -> Step:
         """A block of the active chain near its tip, rarely far below; or one of another branch."""

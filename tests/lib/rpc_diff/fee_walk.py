@@ -10,7 +10,7 @@ from btcnode.primitives.tx import Tx
 from .nodes import Node
 from .text import Raw
 from .values import Values
-from .walk import NETWORK_DIR, Call, Many, Restart, Step, Walk
+from .walk import NETWORK_DIR, Call, Many, Step, Walk
 from .world import Coin, p2wsh_true, spend
 
 TARGETS = (1, 2, 3, 5, 6, 12, 13, 24, 25, 48, 49, 100, 144, 145, 504, 505, 1007, 1008)
@@ -124,5 +124,4 @@ class FeeWalk(Walk):
         return Many((("savemempool", []), ("importmempool", [f"{NETWORK_DIR}/mempool.dat", options])))
 
     def _restart(self) -> Step:
-        self.options = tuple(self.rng.sample(OPTIONS, self.rng.choice((0, 1, 2))))
-        return Restart(self.options)
+        return self._start_with(self.rng.sample(OPTIONS, self.rng.choice((0, 1, 2))))

@@ -104,6 +104,7 @@ class Walk:
         self.invalid: list[str] = []
         self.blocks = 0
         self.options: tuple[str, ...] = ()  # of the last start
+        self._kept: tuple[str, ...] = ()  # of the one before
         self.awaited = values.world.awaited if isinstance(values.world, AssumedWorld) else []
 
     def _ask(self, method: str, *params: Any) -> Any:
@@ -134,8 +135,14 @@ class Walk:
         """What to ask over REST after a step."""
         return OBSERVED_PATHS
 
+    def _start_with(self, options: Sequence[str], *once: str) -> Restart:
+        """A restart with these options, which later starts have as well, and with others."""
+        self._kept, self.options = self.options, tuple(options)
+        return Restart((*options, *once))
+
     def refused(self, options: Sequence[str]) -> None:
         """These options cannot be had now; those of the last start hold on."""
+        self.options = self._kept
 
     def _pool(self) -> list[str]:
         return [str(txid) for txid in self._ask("getrawmempool")]
