@@ -30,10 +30,9 @@ from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 from btcnode.consensus.connect import BlockDelta
-from btcnode.primitives.later_coins import all_of
+from btcnode.primitives.later_coins import TXID_SIZE, all_of
 from btcnode.tuples import NamedTuple
 
-TXID_SIZE = 32
 KEY_COST = 80
 COIN_COST = 41  # beside its length
 YOUNG_SHARE = 8  # the younger generation of clean coins takes at most this part of the budget
