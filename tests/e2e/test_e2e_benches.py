@@ -88,7 +88,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "user_lane": ("--txs", "100", "--peers", "2", "--calls", "3", "--par", "1"),
     "wallet": ("--addresses", "80", "--own", "0,3", "--rounds", "2", "--blocks", "2", "--block-txs", "5"),
     "utreexo": (*CHAIN, "--par", "1"),
-    "utxo_sets": ("--coins", "3000", "--chunk", "10000", "--pause", "0.05"),
+    "utxo_sets": ("--coins", "3000", "--chunk", "10000"),
     "utxo": ("--coins", "2000", "--batch", "200"),
 }
 FUZZED: dict[str, tuple[str, ...]] = {

@@ -284,7 +284,9 @@ class ChainServer:
             _tell(peer, "uproof", MSG_UTREEXO_PROOF, message.block_hash, self.proofs, self.on_proof)
 
     def close(self) -> None:
-        """Stop listening and close every connection."""
+        """Stop listening and close every connection; may be called again."""
+        with contextlib.suppress(OSError):  # closed before
+            self._listener.shutdown(socket.SHUT_RDWR)  # else the thread that waits in accept() takes one more
         self._listener.close()
         for peer in self._peers:
             peer.close()

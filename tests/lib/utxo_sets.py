@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,13 +139,10 @@ class SetServer(ChainServer):
     ``on_chunk`` may change a chunk, or keep it back (None); it is called on the thread of the connection.
     """
 
-    def __init__(
-        self, world: SetWorld, on_chunk: Callable[[int, bytes], bytes | None] = lambda _, data: data, pause: float = 0.0
-    ) -> None:
+    def __init__(self, world: SetWorld, on_chunk: Callable[[int, bytes], bytes | None] = lambda _, data: data) -> None:
         headers = [PARAMS.genesis_block[:HEADER_SIZE], *(raw[:HEADER_SIZE] for raw in world.blocks)]
         self._world = world
         self._on_chunk = on_chunk
-        self._pause = pause
         self.given: list[int] = []
         self.trees = 0
         super().__init__(PARAMS, headers)
@@ -159,7 +155,6 @@ class SetServer(ChainServer):
             length = world.file.stat().st_size
             peer.send(UtxoTree(world.block_hash, VERSION, length, b"".join(world.hashes)))
         elif isinstance(message, GetUtxoSet) and message.block_hash == world.block_hash:
-            time.sleep(self._pause)
             data = self._on_chunk(message.chunk, world.chunk(message.chunk))
             if data is not None:
                 self.given.append(message.chunk)
@@ -192,10 +187,10 @@ class Leaver:
 
 
 @contextmanager
-def leaver(world: SetWorld, chunks: int, pause: float = 0.0) -> Iterator[tuple[SetServer, Leaver]]:
+def leaver(world: SetWorld, chunks: int) -> Iterator[tuple[SetServer, Leaver]]:
     """Such a peer."""
     manner = Leaver(chunks)
-    with SetServer(world, manner, pause) as server:
+    with SetServer(world, manner) as server:
         manner.server = server
         yield server, manner
 
