@@ -17,6 +17,7 @@ BENCHES = Path(__file__).resolve().parents[2] / "scripts" / "bench"
 FUZZERS = BENCHES.parent / "fuzz"
 CHAIN = ("--blocks", "1", "--txs", "20", "--small", "2", "--cache", "CACHE")
 SAME = str(Path(sys.executable).with_name("btcnoded"))  # beside itself, where there is no bitcoind
+LIMIT = 240  # seconds, less than a test may take: it tells what was printed
 SMALLEST: dict[str, tuple[str, ...]] = {
     "beside": (
         "--bitcoind",
@@ -136,7 +137,10 @@ def run(script: Path, arguments: tuple[str, ...], cache: Path) -> subprocess.Com
     words = [word.replace("CACHE", str(cache)) for word in arguments]
     environment = {key: value for key, value in os.environ.items() if key != "BTCNODE_BITCOIND"}
     command = [sys.executable, str(script), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=cache)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=environment, cwd=cache)
+    except subprocess.TimeoutExpired as late:
+        pytest.fail(f"not at its end after {LIMIT} s: {late.stdout!r} {late.stderr!r}")
     assert "Traceback" not in done.stderr, done.stderr
     assert re.search(r"\d", done.stdout), done.stdout
     return done
