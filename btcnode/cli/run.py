@@ -71,7 +71,7 @@ def last_words(node: Node) -> str:
     if node.parts is None:
         return "Stopped: nothing was begun."
     chain = node.parts.chain
-    return f"Stopped: everything is on disk, the chain at height {chain.tree.height(chain.tip()):,}."
+    return f"Stopped: everything is on disk, the chain at height {chain.height():,}."
 
 
 class Signals:

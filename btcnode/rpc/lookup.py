@@ -121,7 +121,7 @@ def find_by_hash_or_height(node: NodeParts, value: Any) -> int:
     tree, height = node.chain.tree, whole_number(value)
     if height < 0:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} is negative")
-    tip = tree.height(node.chain.tip())
+    tip = node.chain.height()
     if height > tip:
         raise RpcError(RpcCode.INVALID_PARAMETER, f"Target block height {height} after current tip {tip}")
     return tree.ancestor(node.chain.tip(), height)

@@ -197,6 +197,10 @@ class Chain:
         """Index of the active tip."""
         return self._state.tip
 
+    def height(self) -> int:
+        """Height of the active tip."""
+        return self._state.active.height
+
     def is_active(self, index: int) -> bool:
         """Whether a block is in the active chain."""
         return self._state.active.contains(index)

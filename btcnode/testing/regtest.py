@@ -188,7 +188,7 @@ class RegtestNode:
             if txout_script(txout) == script
         ]
         every = [*self._scanned[1], *made]
-        return chain.tree.height(chain.tip()), [coin for coin in every if pool.spender_of(coin.outpoint) is None]
+        return chain.height(), [coin for coin in every if pool.spender_of(coin.outpoint) is None]
 
     def fill_purse(self) -> None:
         """Mine 102 blocks: on a new node the next one may spend three coins of the purse, of 50 BTC each."""

@@ -16,7 +16,7 @@ from btcnode.services.parts import NodeParts
 @rpc("blockchain")
 def getblockcount(node: NodeParts) -> Annotated[int, "The height; that of genesis is 0"]:
     """Height of the active chain's tip."""
-    return node.chain.tree.height(node.chain.tip())
+    return node.chain.height()
 
 
 @rpc("blockchain")

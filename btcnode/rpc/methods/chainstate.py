@@ -128,7 +128,7 @@ async def pruneblockchain(
         raise RpcError(RpcCode.INVALID_PARAMETER, "Negative block height.")
     if wanted > LAST_HEIGHT:
         wanted = await asyncio.to_thread(_first_since, node, wanted - TIMESTAMP_WINDOW_S)
-    tip_height = node.chain.tree.height(node.chain.tip())
+    tip_height = node.chain.height()
     if tip_height < node.params.prune_after_height:
         raise RpcError(RpcCode.MISC_ERROR, "Blockchain is too short for pruning.")
     if wanted > tip_height:
@@ -159,7 +159,7 @@ def getblockfrompeer(
     peer = peer_id.read()
     if index < 0:
         raise RpcError(RpcCode.MISC_ERROR, "Block header missing")
-    if node.settings.storage.prunes and node.chain.tree.height(index) > node.chain.tree.height(node.chain.tip()):
+    if node.settings.storage.prunes and node.chain.tree.height(index) > node.chain.height():
         why = "In prune mode, only blocks that the node has already synced previously can be fetched from a peer"
         raise RpcError(RpcCode.MISC_ERROR, why)
     if node.chain.block_status(index).have_data:

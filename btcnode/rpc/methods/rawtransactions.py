@@ -187,7 +187,7 @@ def _place_text(node: NodeParts, block: int) -> bytes:
     block_hash = to_display(tree.hash(block))
     if not is_active(node, block):
         return f',"blockhash":"{block_hash}","confirmations":0'.encode()
-    confirmations, time = tree.height(node.chain.tip()) - tree.height(block) + 1, tree.time(block)
+    confirmations, time = node.chain.height() - tree.height(block) + 1, tree.time(block)
     return f',"blockhash":"{block_hash}","confirmations":{confirmations},"time":{time},"blocktime":{time}'.encode()
 
 

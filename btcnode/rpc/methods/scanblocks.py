@@ -93,7 +93,7 @@ async def scanblocks(
     index = node.indexes.filters
     if index is None:
         raise RpcError(RpcCode.MISC_ERROR, f"Index is not enabled for filtertype {filtertype}")
-    heights = _heights(node.chain.tree.height(node.chain.tip()), start_height, stop_height)
+    heights = _heights(node.chain.height(), start_height, stop_height)
     if scanobjects is None:
         raise wrong_type(None, "array")
     scan.running, scan.aborted, scan.percent, scan.height = True, False, 0, heights.start
