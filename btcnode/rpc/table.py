@@ -26,20 +26,33 @@ log = logging.getLogger("btcnode.rpc")
 
 HIDDEN = "hidden"
 CALL_BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0)  # seconds
+QUICK_S = CALL_BOUNDS[0]
 
 
 @struct
 class CallTally:
-    """The calls of one method that have ended; ``failed`` are those that were answered with an error."""
+    """The calls of one method that have ended; ``failed`` are those that were answered with an error.
+
+    Nearly all take less than the first of ``CALL_BOUNDS``: ``quick`` of them, ``quick_s`` seconds together.
+    """
 
     failed: int = 0
-    seconds: Histogram = field(default_factory=lambda: Histogram(CALL_BOUNDS))
+    quick: int = 0
+    quick_s: float = 0.0
+    slow: Histogram = field(default_factory=lambda: Histogram(CALL_BOUNDS))
+
+    @property
+    def seconds(self) -> Histogram:
+        """How long all of them took."""
+        first, *others = self.slow.counts
+        return Histogram(CALL_BOUNDS, counts=(first + self.quick, *others), total=self.slow.sum + self.quick_s)
 
 
 class MethodTable:
     """Methods by name over one node: over its ``control`` from the start, over its parts once ``open`` has been called.
 
-    ``active`` holds the calls in progress, oldest first: ``(method, monotonic start)`` by a running number.
+    ``active`` holds the calls that others may be answered beside, oldest first: ``(method, monotonic start)`` by a
+    running number.
     ``tallies`` holds those that have ended, by the names of methods that there are.
     With ``check_results`` every result is held against its declaration (tests).
     """
@@ -61,6 +74,7 @@ class MethodTable:
         self._subject_of = subject_of
         self._loaded: dict[str, Method] = {}
         self.active: dict[int, tuple[str, float]] = {}
+        self._at_once: tuple[str, float] | None = None  # the call that is answered now
         self.tallies: dict[str, CallTally] = {}
         self._calls = 0
         self._check_results = check_results
@@ -158,8 +172,7 @@ class MethodTable:
     def call(self, method: Method, params: Any) -> Any:
         """Call a method that answers at once; raises RpcError and nothing else."""
         name, begun, good = method.name, monotonic(), False
-        self._calls = number = self._calls + 1
-        self.active[number] = name, begun
+        self._at_once = name, begun
         try:
             parts = self._parts if self._parts is not None and not method.takes_control else self._given_to(method)
             if not params and method.takes_nothing:
@@ -173,11 +186,8 @@ class MethodTable:
         except Exception as error:
             raise _translated(method, error) from error
         finally:
-            del self.active[number]
-            tally = self.tallies.get(name) or self._tally(name)
-            if not good:
-                tally.failed += 1
-            tally.seconds.add(monotonic() - begun)
+            self._at_once = None
+            self._note(name, monotonic() - begun, good)
         return self._checked(method, result) if self._check_results else result
 
     async def call_async(self, method: Method, params: Any, *, large: bool = False) -> Any:
@@ -202,6 +212,10 @@ class MethodTable:
         finally:
             self._end(number, good=good)
         return self._checked(method, result)
+
+    def in_progress(self) -> list[tuple[str, float]]:
+        """The calls that have not ended, oldest first: the method, and when it was begun (monotonic)."""
+        return [*self.active.values(), *(() if self._at_once is None else (self._at_once,))]
 
     def help(self, name: str = "") -> str:
         """The help of one method, or the usage of all, by category."""
@@ -235,10 +249,17 @@ class MethodTable:
 
     def _end(self, number: int, *, good: bool) -> None:
         name, begun = self.active.pop(number)
+        self._note(name, monotonic() - begun, good)
+
+    def _note(self, name: str, took_s: float, good: bool) -> None:
         tally = self.tallies.get(name) or self._tally(name)
         if not good:
             tally.failed += 1
-        tally.seconds.add(monotonic() - begun)
+        if took_s < QUICK_S:
+            tally.quick += 1
+            tally.quick_s += took_s
+        else:
+            tally.slow.add(took_s)
 
     def _tally(self, name: str) -> CallTally:
         """That of a method which nobody has called before."""

@@ -221,8 +221,7 @@ def table_methods(table: MethodTable) -> list[Method]:
         now = monotonic()
         return {
             "active_commands": [
-                {"method": name, "duration": int((now - started) * 1_000_000)}
-                for name, started in table.active.values()
+                {"method": name, "duration": int((now - started) * 1_000_000)} for name, started in table.in_progress()
             ],
             "logpath": control.log_path(),
         }
