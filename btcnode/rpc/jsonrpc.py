@@ -38,6 +38,7 @@ log = logging.getLogger("btcnode.rpc")
 OK, NO_CONTENT, BAD_REQUEST, NOT_FOUND, SERVER_ERROR = 200, 204, 400, 404, 500
 BATCH_SLICE_MONO = 0.005  # seconds of a batch between two turns of everybody else
 LARGE_BODY = 30_000  # bytes: parsed, and worked on as far as that is possible, beside the loop
+BATCH_BODY = 200_000  # bytes of a batch that are read on the loop, in slices: what a thread has made comes slower
 MAX_ARRAYS = 200_000  # in a request: 64 bytes each in memory, and of objects 200 bytes, for two in the request
 MAX_OBJECTS = 1_000_000
 COUNTED_BYTES = 1 << 20  # looked through at a time
@@ -182,7 +183,7 @@ def _may_call(caller: Caller, method: str) -> bool:
 def answer_request(table: MethodTable, body: bytes, caller: Caller) -> Reply | Pending:
     """Answer a request body at once where the method allows, else as work to be awaited."""
     if len(body) > LARGE_BODY:
-        return Pending(_answer_large(table, body, caller))
+        return Pending(_answer_large(table, body, caller), in_task=True)
     try:
         value = decode(body)
     except ValueError:
@@ -195,9 +196,12 @@ def _unreadable() -> Reply:
 
 
 async def _answer_large(table: MethodTable, body: bytes, caller: Caller) -> Reply:
-    """The same for a large body, which is parsed beside the loop."""
+    """The same for a large body, which is parsed beside the loop, or in slices."""
     try:
-        value = await beside(lambda: _decode_large(body), reading=True)
+        if len(body) <= BATCH_BODY and body.startswith(b"["):
+            value = await _decode_in_slices(body)
+        else:
+            value = await beside(lambda: _decode_large(body), reading=True)
     except ValueError:
         return _unreadable()
     answer = _answer(table, value, caller, large=True)
@@ -212,6 +216,18 @@ def _decode_large(body: bytes) -> Any:
     from btcnode.rpc.large_json import decode_large  # hardly anybody sends so much
 
     return decode_large(body)
+
+
+async def _decode_in_slices(body: bytes) -> Any:
+    """Read a batch on the loop, letting others have a turn in between; raises ValueError."""
+    from btcnode.rpc.large_json import Reader
+
+    reader, turn = Reader(body), monotonic()
+    for _ in reader.steps():
+        if monotonic() - turn > BATCH_SLICE_MONO:
+            await asyncio.sleep(0)
+            turn = monotonic()
+    return reader.value
 
 
 def _count(body: bytes, char: bytes) -> int:

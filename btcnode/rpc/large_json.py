@@ -1,4 +1,4 @@
-"""Large JSON read without holding up other threads: piece by piece, each of some tens of kilobytes.
+"""Large JSON read without holding up others: piece by piece, each of some tens of kilobytes.
 
 Python's parser reads a text in one go, in which no other thread runs: 0.1 s for 30 MB of short strings. Here it is
 given one piece after another. A piece is an item of an array, or a member of an object, that is not large itself, or
@@ -11,27 +11,31 @@ from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
+from collections.abc import Iterator
 from typing import Any
 
 from btcnode.rpc.jsonvalue import MAX_DEPTH, DuplicateKeysDict, decode, decode_prefix
 
-WINDOW = 32_768  # characters of a piece: some tenths of a millisecond
+WINDOW = 16_384  # characters of a piece: a tenth of a millisecond, and too few brackets to lie deep in most requests
 MIN_WINDOW = 256  # of many items at once; where not even so many can be told, they are read one by one
 _BYTES = 1 << 20  # made into text at a time
 _SPACE = " \t\n\r"
-_SOME_SPACE = r"[ \t\n\r]{0,32768}"
+_SOME_SPACE = r"[ \t\n\r]{0,16384}"
 _OF_NUMBER = r"[-+.0-9eE]+"
 _OF_STRING = (  # what a string is made of, never the half of an escape or of a pair
     r'(?:[^"\\\x00-\x1f]{1,512}'
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r'|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]){1,64}'
+    r'|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]){1,32}'
 )
 _ENDS_BEFORE = {"{": "},", "[": "],", '"': '",'}  # how an item ends that begins so, for the guess
 
 
 def decode_large(data: bytes) -> Any:
-    """The same as ``decode``; raises ValueError."""
-    return _Reader(_text(data)).read()
+    """The same as ``decode``; raises ValueError. Other threads get their turns meanwhile."""
+    reader = Reader(data)
+    for _ in reader.steps():
+        pass
+    return reader.value
 
 
 def _text(data: bytes) -> str:
@@ -97,23 +101,32 @@ class _Object:
         return self._members if self._pairs is None else DuplicateKeysDict(self._pairs)
 
 
-class _Reader:
+class Reader:
     """Reads one text; what lies open around the place where it is stands in ``_open``, not on Python's stack."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, data: bytes) -> None:
+        """Nothing is read yet; raises ValueError for what is no UTF-8."""
+        self.value: Any = None  # once all is read
+        self._text = _text(data)
         self._open: list[_Array | _Object] = []
-        self._value: Any = None
 
-    def read(self) -> Any:
-        """The value; raises ValueError."""
+    def steps(self) -> Iterator[None]:
+        """Read it, with a pause after each piece; raises ValueError."""
         at = self._skip(0)
         char = self._text[at : at + 1]
         if char in ("[", "{") and len(self._text) > WINDOW:  # all of it belongs to this, or it is none
             at = self._enter(at, char)
         while at >= 0:
+            yield
+            if self._open:  # an item or a member begins: perhaps many are read at once
+                into = self._open[-1]
+                end = self._many(into, at) if into.window else -1
+                if end >= 0:
+                    at = self._skip(end + 1)
+                    continue
+                if isinstance(into, _Object):
+                    at = self._key(into, at)
             at = self._read_value(at)
-        return self._value
 
     def _skip(self, at: int) -> int:
         """Where what is not white space goes on."""
@@ -127,7 +140,7 @@ class _Reader:
         return at
 
     def _read_value(self, at: int) -> int:
-        """Read the value at ``at``, or go into it if it is large; where the next one begins, -1 at the end."""
+        """Read the value at ``at``, or go into it if it is large; where what comes next begins, -1 at the end."""
         char = self._text[at : at + 1]
         if char == '"':
             value, end = self._string(at)
@@ -175,17 +188,10 @@ class _Reader:
         if self._text[at : at + 1] == opened.brackets[1]:
             self._open.pop()
             return self._after(opened.made(), at + 1)
-        return self._begin(opened, at)
+        return at
 
-    def _begin(self, into: _Array | _Object, at: int) -> int:
-        """Where the value begins of the item or member at ``at``; many at once are read before."""
-        while into.window:
-            end = self._many(into, at)
-            if end < 0:
-                break
-            at = self._skip(end + 1)
-        if isinstance(into, _Array):
-            return at
+    def _key(self, into: _Object, at: int) -> int:
+        """Read the key of the member at ``at``; where its value begins."""
         if self._text[at : at + 1] != '"':
             raise ValueError("no key")
         into.key, at = self._string(at)
@@ -215,19 +221,19 @@ class _Reader:
         return -1
 
     def _after(self, value: Any, at: int) -> int:
-        """A value ended at ``at``: what it belongs to gets it; where the next one begins, -1 when all is read."""
+        """A value ended at ``at``: what it belongs to gets it; where the next item or member begins, -1 at the end."""
         while self._open:
             into = self._open[-1]
             into.add(value)
             at = self._skip(at)
             char = self._text[at : at + 1]
             if char == ",":
-                return self._begin(into, self._skip(at + 1))
+                return self._skip(at + 1)
             if char != into.brackets[1]:
                 raise ValueError("neither a comma nor the end")
             self._open.pop()
             value, at = into.made(), at + 1
         if self._skip(at) != len(self._text):
             raise ValueError("more than one value")
-        self._value = value
+        self.value = value
         return -1

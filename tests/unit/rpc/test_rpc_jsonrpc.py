@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from btcnode.rpc import jsonrpc
+from btcnode.rpc.jsonrpc import BATCH_BODY, LARGE_BODY
+from btcnode.rpc.large_json import WINDOW, Reader
 
 Running = Any
 
@@ -118,10 +125,55 @@ def test_batch_is_200_in_order_with_errors_inside(running: Running) -> None:
     assert replies[4]["error"]["message"] == "blockhash must be of length 64 (not 2, for '00')"
 
 
-def test_a_batch_may_begin_with_what_sets_itself_a_time(running: Running) -> None:
+@pytest.mark.parametrize("size", [0, LARGE_BODY, BATCH_BODY])
+def test_a_batch_may_begin_with_what_sets_itself_a_time(running: Running, size: int) -> None:
     """Only a task can be woken by a time that is over."""
-    _, replies, _ = running.post([{"id": n, "method": "waitfornewblock", "params": [20]} for n in range(2)])
-    assert [reply["result"]["height"] for reply in replies] == [0, 0]
+    batch = json.dumps([{"id": n, "method": "waitfornewblock", "params": [20]} for n in range(2)])
+    for _ in range(2):  # the second time the method is here already
+        _, replies, _ = running.post(batch.encode() + b" " * size)
+        assert [reply["result"]["height"] for reply in replies] == [0, 0]
+
+
+def batch_of(size: int) -> bytes:
+    """Calls of about so many bytes."""
+    call = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "getblockcount", "params": []})
+    return f"[{', '.join([call] * (size // len(call)))}]".encode()
+
+
+@pytest.mark.parametrize(("size", "beside"), [(2 * LARGE_BODY, False), (BATCH_BODY + 1000, True)])
+def test_a_batch_of_usual_size_is_read_without_a_thread(
+    running: Running, size: int, beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[bool] = set()
+    steps = Reader.steps
+
+    def noted(reader: Reader) -> Iterator[None]:
+        threads.add(threading.current_thread().name.startswith("asyncio_"))
+        return steps(reader)
+
+    monkeypatch.setattr(Reader, "steps", noted)
+    body = batch_of(size)
+    status, replies, _ = running.post(body)
+    assert status == 200
+    assert replies == [{"jsonrpc": "2.0", "result": 0, "id": 7}] * body.count(b"getblockcount")
+    assert threads == {beside}
+    assert running.post(body[:-1])[1]["error"] == {"code": -32700, "message": "Parse error"}
+
+
+def test_others_have_their_turn_while_a_batch_is_read(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonrpc, "BATCH_SLICE_MONO", -1.0)  # each piece takes too long
+    turns = 0
+    sleep = asyncio.sleep
+
+    async def counted(seconds: float) -> None:
+        nonlocal turns
+        turns += 1
+        await sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", counted)
+    _, reply, _ = running.post(b"[1" + b", 1" * (LARGE_BODY // 2))  # its end is missing, so that no call is made
+    assert reply["error"]["message"] == "Parse error"
+    assert turns >= 1.5 * LARGE_BODY // WINDOW
 
 
 def test_empty_batch_and_batch_of_notifications(running: Running) -> None:
