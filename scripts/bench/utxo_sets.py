@@ -28,6 +28,7 @@ from tests.lib.process import wait_until
 from tests.lib.utxo_sets import Leaver, SetNode, SetServer, SetWorld, bent, leaver
 
 LIMIT = 600.0  # seconds for anything
+LEAST = 6  # chunks: the peer that leaves gives two of them, each gets some, and some are left at the kill
 
 
 def stored(node: SetNode) -> int:
@@ -66,6 +67,8 @@ def run(directory: Path, coins: int, chunk: int) -> None:
     world = SetWorld.make(directory, coins, chunk)
     size, count = world.file.stat().st_size, len(world.hashes)
     print(f"{coins} coins, {size / 1e6:.1f} MB, {count} chunks, made in {time.perf_counter() - begun:.0f} s")
+    if count < LEAST:
+        sys.exit(f"that are too few chunks: {LEAST} at least, with more --coins or a smaller --chunk")
     node = SetNode(directory / "node", world, f"--downloadutxoset={len(world.blocks)}")
     with node, SetServer(world, bent) as liar, leaver(world, 2) as (leaving, manner):
         last = Last(manner, count // 2)

@@ -287,6 +287,7 @@ class ChainServer:
         """Stop listening and close every connection; may be called again."""
         with contextlib.suppress(OSError):  # closed before
             self._listener.shutdown(socket.SHUT_RDWR)  # else the thread that waits in accept() takes one more
+            self._thread.join(5)  # one that it has taken is among the peers then
         self._listener.close()
         for peer in self._peers:
             peer.close()
