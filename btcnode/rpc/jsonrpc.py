@@ -26,7 +26,7 @@ from btcnode.rpc.jsonvalue import (
     value_text,
 )
 from btcnode.rpc.reply import Pending, Reply, resumed
-from btcnode.rpc.room import beside, first_step, forget, has_room, keep, only_waits
+from btcnode.rpc.room import at_lectern, beside, first_step, forget, has_room, keep, only_waits
 
 if TYPE_CHECKING:
     from btcnode.rpc.auth import Caller
@@ -37,8 +37,9 @@ log = logging.getLogger("btcnode.rpc")
 
 OK, NO_CONTENT, BAD_REQUEST, NOT_FOUND, SERVER_ERROR = 200, 204, 400, 404, 500
 BATCH_SLICE_MONO = 0.005  # seconds of a batch between two turns of everybody else
-LARGE_BODY = 30_000  # bytes: parsed, and worked on as far as that is possible, beside the loop
+LARGE_BODY = 30_000  # bytes: worked on as far as that is possible beside the loop, parsed there or in slices
 BATCH_BODY = 200_000  # bytes of a batch that are read on the loop, in slices: what a thread has made comes slower
+BRACKET_BYTES = 16  # of a batch to each bracket, at least: what consists of little else takes longest to read
 MAX_ARRAYS = 200_000  # in a request: 64 bytes each in memory, and of objects 200 bytes, for two in the request
 MAX_OBJECTS = 1_000_000
 COUNTED_BYTES = 1 << 20  # looked through at a time
@@ -198,7 +199,7 @@ def _unreadable() -> Reply:
 async def _answer_large(table: MethodTable, body: bytes, caller: Caller) -> Reply:
     """The same for a large body, which is parsed beside the loop, or in slices."""
     try:
-        if len(body) <= BATCH_BODY and body.startswith(b"["):
+        if _is_usual_batch(body):
             value = await _decode_in_slices(body)
         else:
             value = await beside(lambda: _decode_large(body), reading=True)
@@ -218,15 +219,24 @@ def _decode_large(body: bytes) -> Any:
     return decode_large(body)
 
 
+def _is_usual_batch(body: bytes) -> bool:
+    """Whether it is a batch that may be read on the loop; it cannot have too many arrays or objects then."""
+    if len(body) > BATCH_BODY or not body.startswith(b"["):
+        return False
+    return BRACKET_BYTES * (body.count(b"[") + body.count(b"{")) <= len(body)
+
+
 async def _decode_in_slices(body: bytes) -> Any:
-    """Read a batch on the loop, letting others have a turn in between; raises ValueError."""
+    """Read a batch on the loop, one at a time, letting others have a turn in between; raises ValueError."""
     from btcnode.rpc.large_json import Reader
 
-    reader, turn = Reader(body), monotonic()
-    for _ in reader.steps():
-        if monotonic() - turn > BATCH_SLICE_MONO:
-            await asyncio.sleep(0)
-            turn = monotonic()
+    async with at_lectern():
+        reader, turn = Reader(body), monotonic()
+        for _ in reader.steps():
+            if monotonic() - turn > BATCH_SLICE_MONO:
+                await asyncio.sleep(0)
+                turn = monotonic()
+        await asyncio.sleep(0)  # everybody has a turn before the next one is read
     return reader.value
 
 

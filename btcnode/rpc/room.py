@@ -99,6 +99,7 @@ class Room:
         self._wishes: deque[_Wish] = deque()
         self.benches = asyncio.Lock(), asyncio.Lock()  # where large answers are made: for strangers, for users
         self.desk = asyncio.Lock()  # where users' large requests are read: a block may be among them
+        self.lectern = asyncio.Lock()  # where batches are read on the loop: it would be at nothing else with many
 
     def offer(self, free: int, least: int) -> None:
         """So many bytes are not taken now; one answer of ``least`` is always possible."""
@@ -307,6 +308,17 @@ def has_room() -> bool:
     """Whether room was made for a large answer."""
     ticket = _ticket.get()
     return ticket is not None and ticket.granted > 0
+
+
+@asynccontextmanager
+async def at_lectern() -> AsyncIterator[None]:
+    """Inside, no other request is read on the loop in slices."""
+    ticket = await _own_ticket()
+    if ticket is None:
+        yield
+        return
+    async with ticket.room.lectern:
+        yield
 
 
 @asynccontextmanager

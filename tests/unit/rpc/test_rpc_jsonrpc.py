@@ -6,6 +6,8 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -140,9 +142,18 @@ def batch_of(size: int) -> bytes:
     return f"[{', '.join([call] * (size // len(call)))}]".encode()
 
 
-@pytest.mark.parametrize(("size", "beside"), [(2 * LARGE_BODY, False), (BATCH_BODY + 1000, True)])
+@pytest.mark.parametrize(
+    ("body", "beside"),
+    [
+        (batch_of(2 * LARGE_BODY), False),
+        (batch_of(BATCH_BODY + 1000), True),
+        (b"[" + b"[], " * LARGE_BODY + batch_of(100)[1:], True),  # few of its bytes are not brackets
+        (b" " * LARGE_BODY + batch_of(100), True),
+    ],
+    ids=["usual", "large", "brackets", "space"],
+)
 def test_a_batch_of_usual_size_is_read_without_a_thread(
-    running: Running, size: int, beside: bool, monkeypatch: pytest.MonkeyPatch
+    running: Running, body: bytes, beside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[bool] = set()
     steps = Reader.steps
@@ -152,10 +163,10 @@ def test_a_batch_of_usual_size_is_read_without_a_thread(
         return steps(reader)
 
     monkeypatch.setattr(Reader, "steps", noted)
-    body = batch_of(size)
     status, replies, _ = running.post(body)
+    right = [reply for reply in replies if reply.get("error") is None]
     assert status == 200
-    assert replies == [{"jsonrpc": "2.0", "result": 0, "id": 7}] * body.count(b"getblockcount")
+    assert right == [{"jsonrpc": "2.0", "result": 0, "id": 7}] * body.count(b"getblockcount")
     assert threads == {beside}
     assert running.post(body[:-1])[1]["error"] == {"code": -32700, "message": "Parse error"}
 
@@ -174,6 +185,38 @@ def test_others_have_their_turn_while_a_batch_is_read(running: Running, monkeypa
     _, reply, _ = running.post(b"[1" + b", 1" * (LARGE_BODY // 2))  # its end is missing, so that no call is made
     assert reply["error"]["message"] == "Parse error"
     assert turns >= 1.5 * LARGE_BODY // WINDOW
+
+
+def test_batches_of_many_are_read_one_after_the_other(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a turn for everybody else between two of them."""
+    clients, most, at_once = 6, 0, 0
+    between: list[int] = []
+    steps = Reader.steps
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def noted(reader: Reader) -> Iterator[None]:
+        nonlocal at_once, most
+        between.append(turns)
+        at_once += 1
+        most = max(most, at_once)
+        yield from steps(reader)
+        at_once -= 1
+
+    monkeypatch.setattr(jsonrpc, "BATCH_SLICE_MONO", 60.0)
+    monkeypatch.setattr(Reader, "steps", noted)
+    beside = asyncio.run_coroutine_threadsafe(others(), running.thread.loop)
+    with ThreadPoolExecutor(clients) as asking:
+        answers = list(asking.map(running.post, [batch_of(2 * LARGE_BODY)] * clients))
+    beside.cancel()
+    assert {status for status, _, _ in answers} == {200}
+    assert most == 1
+    assert len(between) == clients and all(b > a for a, b in pairwise(between))
 
 
 def test_empty_batch_and_batch_of_notifications(running: Running) -> None:
