@@ -117,6 +117,7 @@ class Chainstate:
             script_cache=self.script_cache,
             shadow=shadow,
             recent_bytes=recent_bytes,
+            settles=not store.flushes_freely,
         )
         self.assume_valid = assume_valid or AssumeValid.from_params(params)
         self._clock = clock

@@ -135,7 +135,9 @@ class StepExecutor:
         script_cache: ScriptExecutionCache | None = None,
         shadow: ShadowValidator | None = None,
         recent_bytes: int = RECENT_BLOCKS_BYTES,
+        settles: bool = False,
     ) -> None:
+        """``settles``: a block's coins are worked into the others at once, so that a flush does not come later."""
         self._params = params
         self._store = store
         self._tree = tree
@@ -150,6 +152,7 @@ class StepExecutor:
         self._ahead: deque[_Ahead] = deque()
         self._ahead_bytes = 0
         self.shadow = shadow
+        self._settles = settles
         self.tip = -1
 
     def execute(self, step: Step) -> StepResult:
@@ -262,8 +265,7 @@ class StepExecutor:
         entry = _Ahead(step, block, delta, undo, context.flags, check)
         if not self._ahead and check.done:
             return self._accept(entry)
-        self._coins.apply(delta)
-        self.tip = step.index
+        self._apply(step, delta)
         self._ahead.append(entry)
         self._ahead_bytes += block.size
         return StepResult(ahead=True)
@@ -331,8 +333,7 @@ class StepExecutor:
         if undo_position is None:
             undo_position = self._store.files.append_undo(step.position.file, entry.undo, block.prev_hash)
         if step.prev == self.tip:
-            self._coins.apply(entry.delta)
-            self.tip = step.index
+            self._apply(step, entry.delta)
         return StepResult(
             undo_position=undo_position,
             txs=block.n_tx,
@@ -340,6 +341,12 @@ class StepExecutor:
             fees=entry.delta.fees,
             block=block,
         )
+
+    def _apply(self, step: ConnectStep, delta: BlockDelta) -> None:
+        self._coins.apply(delta)
+        if self._settles:
+            self._coins.settle_block()
+        self.tip = step.index
 
     def _compare(self, entry: _Ahead, verdict: Verdict | None) -> None:
         """Let the second engine judge the same scripts; it raises when it disagrees."""

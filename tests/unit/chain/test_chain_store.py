@@ -54,7 +54,7 @@ def test_with_a_crash_ratio_flushes_are_over_when_the_answer_is_given(tmp_path: 
     """Whoever has writes crash wants to know which call it was."""
     generator = ChainGenerator(PARAMS)
     state = Chainstate.open(PARAMS, ChainStore.open(tmp_path, PARAMS, crash_ratio=ratio), dbcache=500_000)
-    kinds = set()
+    kinds, waits = set(), False
     for raw in generator.spread(3000):
         step = state.plan_store(raw, generator.time, requested=True)
         assert step is not None
@@ -63,7 +63,9 @@ def test_with_a_crash_ratio_flushes_are_over_when_the_answer_is_given(tmp_path: 
             if isinstance(next_step, FlushStep):
                 kinds.add(next_step.beside)
             state.run(next_step)
+        waits |= state.coins.is_waiting
     assert kinds == {not ratio}
+    assert waits == (not ratio)  # what comes above the last flush only now could make another one due
     state.close()
 
 
