@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from btcnode import compiled
 # A busy machine is no fault of the tests: how long an example takes to be made or tried is not judged.
 hypothesis.settings.register_profile("btcnode", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("btcnode")
+
+# A shell has what it starts in its background ignore interrupts, which is inherited: programs here are interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 DEFAULT_VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
