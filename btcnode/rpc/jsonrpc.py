@@ -26,7 +26,7 @@ from btcnode.rpc.jsonvalue import (
     value_text,
 )
 from btcnode.rpc.reply import Pending, Reply, resumed
-from btcnode.rpc.room import at_lectern, beside, first_step, forget, has_room, keep, only_waits
+from btcnode.rpc.room import at_lectern, beside, first_step, forget, has_room, in_slices, keep, only_waits
 
 if TYPE_CHECKING:
     from btcnode.rpc.auth import Caller
@@ -231,11 +231,9 @@ async def _decode_in_slices(body: bytes) -> Any:
     from btcnode.rpc.large_json import Reader
 
     async with at_lectern():
-        reader, turn = Reader(body), monotonic()
-        for _ in reader.steps():
-            if monotonic() - turn > BATCH_SLICE_MONO:
-                await asyncio.sleep(0)
-                turn = monotonic()
+        reader = Reader(body)
+        async for _ in in_slices(reader.steps()):
+            pass
         await asyncio.sleep(0)  # everybody has a turn before the next one is read
     return reader.value
 

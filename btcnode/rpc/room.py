@@ -14,7 +14,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import partial
 from time import monotonic
@@ -311,28 +311,27 @@ def has_room() -> bool:
 
 
 @asynccontextmanager
-async def at_lectern() -> AsyncIterator[None]:
-    """Inside, no other request is read on the loop in slices."""
+async def _alone(place: Callable[[Ticket], asyncio.Lock]) -> AsyncIterator[None]:
+    """Inside, nobody else is at that place; a request that nobody counts for needs none."""
     ticket = await _own_ticket()
     if ticket is None:
         yield
         return
-    async with ticket.room.lectern:
+    async with place(ticket):
         yield
 
 
-@asynccontextmanager
-async def on_bench() -> AsyncIterator[None]:
+def at_lectern() -> AbstractAsyncContextManager[None]:
+    """Inside, no other request is read on the loop in slices."""
+    return _alone(lambda ticket: ticket.room.lectern)
+
+
+def on_bench() -> AbstractAsyncContextManager[None]:
     """Inside, nobody of the same kind (users, strangers) works on a larger answer: on the loop in slices, or beside it.
 
     ``beside`` waits for the same bench: not inside.
     """
-    ticket = await _own_ticket()
-    if ticket is None:
-        yield
-        return
-    async with ticket.room.benches[ticket.trusted]:
-        yield
+    return _alone(lambda ticket: ticket.room.benches[ticket.trusted])
 
 
 async def beside(work: Callable[[], T], *, reading: bool = False) -> T:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from btcnode.rpc import jsonrpc
+from btcnode.rpc import room
 from btcnode.rpc.jsonrpc import BATCH_BODY, LARGE_BODY
 from btcnode.rpc.large_json import WINDOW, Reader
 
@@ -172,7 +172,7 @@ def test_a_batch_of_usual_size_is_read_without_a_thread(
 
 
 def test_others_have_their_turn_while_a_batch_is_read(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonrpc, "BATCH_SLICE_MONO", -1.0)  # each piece takes too long
+    monkeypatch.setattr(room, "SLICE_MONO", -1.0)  # each piece takes too long
     turns = 0
     sleep = asyncio.sleep
 
@@ -208,7 +208,7 @@ def test_batches_of_many_are_read_one_after_the_other(running: Running, monkeypa
         yield from steps(reader)
         at_once -= 1
 
-    monkeypatch.setattr(jsonrpc, "BATCH_SLICE_MONO", 60.0)
+    monkeypatch.setattr(room, "SLICE_MONO", 60.0)
     monkeypatch.setattr(Reader, "steps", noted)
     beside = asyncio.run_coroutine_threadsafe(others(), running.thread.loop)
     with ThreadPoolExecutor(clients) as asking:
