@@ -20,8 +20,15 @@ from btcnode.data.tasks import TaskRunner, WorkersLostError
 from tests.lib.process import wait_until
 
 
-def where(shared: float, task: int) -> tuple[int, int]:
-    time.sleep(shared)
+def where(_: None, task: int) -> tuple[int, int]:
+    return task, os.getpid()
+
+
+def where_all_met(shared: tuple[Path, int], task: int) -> tuple[int, int]:
+    """Wait until so many processes have begun a task: none can be done before another is there to have its share."""
+    place, processes = shared
+    (place / str(os.getpid())).touch()
+    wait_until(lambda: len(list(place.iterdir())) >= processes, what=f"a meeting of {processes} processes")
     return task, os.getpid()
 
 
@@ -39,9 +46,9 @@ def fails(shared: object, task: int) -> int:
     return task
 
 
-def test_tasks_are_shared_among_processes() -> None:
+def test_tasks_are_shared_among_processes(tmp_path: Path) -> None:
     with TaskRunner(workers=3) as runner:
-        found = list(runner.run(where, 0.02, range(30)))
+        found = list(runner.run(where_all_met, (tmp_path, 3), range(30)))
     assert sorted(task for task, _ in found) == list(range(30))
     processes = {process for _, process in found}
     assert len(processes) == 3 and os.getpid() not in processes
@@ -49,10 +56,13 @@ def test_tasks_are_shared_among_processes() -> None:
 
 
 @pytest.mark.parametrize(("tasks", "processes"), [(0, 0), (1, 0), (2, 2)])
-def test_there_are_no_more_processes_than_tasks(tasks: int, processes: int) -> None:
+def test_there_are_no_more_processes_than_tasks(tmp_path: Path, tasks: int, processes: int) -> None:
     """A single one is done here: a process would only cost its start."""
+    found: list[int] = []
     with TaskRunner(workers=4) as runner:
-        found = [process for _, process in runner.run(where, 0.1, range(tasks))]
+        for _, process in runner.run(where_all_met, (tmp_path, processes), range(tasks)):
+            found.append(process)
+            assert len(multiprocessing.active_children()) == processes
     assert len(found) == tasks and len({*found} - {os.getpid()}) == processes
 
 
@@ -65,7 +75,7 @@ def test_tasks_are_not_all_held_at_once() -> None:
             yield number
 
     with TaskRunner(workers=2) as runner:
-        for done, _ in enumerate(runner.run(where, 0.0, tasks()), 1):
+        for done, _ in enumerate(runner.run(where, None, tasks()), 1):
             assert len(given) <= done + AHEAD * 2 + 1
     assert given == list(range(40))
 

@@ -73,9 +73,12 @@ def config_of(datadir: Path, **options: Any) -> Settings:
 
 
 def leftovers(datadir: Path) -> Counter[str]:
-    """Threads, open files of the directory, sockets that listen, children of this process."""
+    """Threads, open files of the directory, sockets that listen, children of this process.
+
+    Not the loop's own threads, nor those that ask for a name, which nobody waits for.
+    """
     threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    found = [name for name in threads if not name.startswith("asyncio_")]  # those are the loop's own
+    found = [name for name in threads if not name.startswith(("asyncio_", "lookup"))]
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - they come and go
         try:
             target = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115
