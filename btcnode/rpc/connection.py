@@ -41,6 +41,7 @@ from btcnode.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from btcnode.rpc.auth import Caller
+    from btcnode.rpc.bursts import Bursts
     from btcnode.rpc.places import Place, Places
 
 log = logging.getLogger("btcnode.http")
@@ -73,6 +74,7 @@ class Host(Protocol):
     room: Room
     places: Places
     turns: Turns
+    bursts: Bursts
     stopping: bool
 
     def admit(self, connection: Connection, host: str) -> Reply | None:
@@ -150,6 +152,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a client; work that only waits, for an event or for its turn, is given up."""
         self.host.forget(self)
+        self.host.bursts.forget(self)
         self._closing = True
         self._rest.clear()
         self._write_blocked = False
@@ -191,6 +194,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more: what it has asked is answered still, unless that only waits for an event."""
         self._eof = True
+        self.host.bursts.flush()
         at_work = self.task is not None and not (self.place is not None and self.place.only_waits)
         return at_work or self._more or self.turn.waiting or self.is_unread
 
@@ -249,7 +253,7 @@ class Connection(asyncio.Protocol):
         if self._more or self.task is not None or self.is_unread:
             return
         if self._eof:
-            self.transport.close()
+            self._close()
         elif self._full and not self.transport.is_closing():
             self._full = False
             self.transport.resume_reading()
@@ -264,6 +268,7 @@ class Connection(asyncio.Protocol):
             self._plan = self._check(head)
             self.reader.keeps_body = self._plan.refusal is None and not self._plan.page
             if self.reader.wants_continue():
+                self.host.bursts.flush()
                 self.transport.write(CONTINUE)
         return self.reader.read_body()
 
@@ -447,16 +452,30 @@ class Connection(asyncio.Protocol):
             self._drained = None
 
     def _write(self, start: bytes, *body: bytes) -> None:
-        """Send ``start``, and ``body`` in pieces as the client takes them; what waits then is counted."""
+        """Send ``start``, and ``body`` in pieces as the client takes them."""
+        bursts = self.host.bursts
+        if not body:
+            if start:
+                bursts.give(self, start)
+            return
+        bursts.flush()
         if start:
             self.transport.write(start)
-        if body:
-            self._rest.extend(map(memoryview, body))
-            self._pump()
+        self._rest.extend(map(memoryview, body))
+        self._pump()
+        self._count_unread(len(start) + sum(map(len, body)))
+
+    def put(self, answer: bytes) -> None:
+        """Give the transport an answer, or the start of one."""
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self._count_unread(len(answer))
+
+    def _count_unread(self, size: int) -> None:
+        """Count an answer of so many bytes, where it waits for the client to read it."""
         if self.is_unread and not self.transport.is_closing():
             self._stop_reading()
             self._unsent_mono = self._unsent_mono or monotonic()
-            size = len(start) + sum(map(len, body))
             self._unsent += size
             self.host.room.change(size, trusted=self.trusted, unsent=True)
 
@@ -497,11 +516,16 @@ class Connection(asyncio.Protocol):
             self._say_end()
 
     def _say_end(self) -> None:
+        self.host.bursts.flush()
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.transport.close()
+
+    def _close(self) -> None:
+        self.host.bursts.flush()
+        self.transport.close()
 
     def _refuse(self, reply: Reply) -> None:
         """Answer before any request, or in the middle of one, and close."""
@@ -557,13 +581,14 @@ class Connection(asyncio.Protocol):
     def leave(self) -> None:
         """End as soon as the answer is out that is being sent."""
         if not self._rest:
-            self.transport.close()
+            self._close()
         else:
             self._closing = self._ending = True
 
     def give_way(self) -> None:
         """End at once: somebody else needs the place."""
         log.debug("RPC client %s gives way to another", self.peer)
+        self.host.bursts.flush()
         self.transport.abort()
 
     def unread(self, now_mono: float) -> tuple[int, float, float]:
@@ -581,11 +606,11 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
         elif self._closing:
             if age > SWEEP_S:
-                self.transport.close()
+                self._close()
             if age > limit:
                 self.transport.abort()
         elif self.task is None and age > limit:
-            self.transport.close()
+            self._close()
 
 
 def _is_loopback(host: str) -> bool:

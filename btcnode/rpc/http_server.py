@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from btcnode.net.listener import Listener
 from btcnode.net.turns import Turns
+from btcnode.rpc.bursts import Bursts
 from btcnode.rpc.connection import LEAST, SWEEP_S, Connection, Plan, Standing, overload
 from btcnode.rpc.http1 import FORBIDDEN, Head
 from btcnode.rpc.reply import LogBehind, Pending, Reply
@@ -36,13 +37,18 @@ STALLED_S = 5.0  # without a byte read: such an answer makes room
 Networks = list[IPv4Network | IPv6Network]
 
 
+def _call_soon(work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(work)
+
+
 class HttpLimits:
     """What all connections of all servers of a node share."""
 
     def __init__(self, connections: int, places: Places, room: Room | None = None) -> None:
         self.most_connections = connections
         self.places = places
-        self.turns = Turns(lambda work: asyncio.get_running_loop().call_soon(work), charges=False)
+        self.turns = Turns(_call_soon, charges=False)
+        self.bursts = Bursts(_call_soon)
         self.room = room if room is not None else Room()
         self.connections: dict[Connection, None] = {}
         self._refused: dict[Connection, None] = {}
@@ -136,6 +142,7 @@ class HttpServer:
         self.room = limits.room
         self.places = limits.places
         self.turns = limits.turns
+        self.bursts = limits.bursts
         self.stopping = False
         self.check: Callable[[Connection, Head], Plan] = application.check
         self.answer: Callable[[Plan, Head, bytes], Reply | Pending] = application.answer

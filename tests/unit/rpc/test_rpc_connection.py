@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from btcnode.net.turns import Turns
+from btcnode.rpc.bursts import Bursts
 from btcnode.rpc.connection import Connection, Plan
 from btcnode.rpc.http1 import OK, Head
 from btcnode.rpc.places import Places
@@ -55,7 +56,12 @@ class Host:
         self.places = Places(4, 16)
         self.due: deque[Callable[[], None]] = deque()
         self.turns = Turns(self.due.append, charges=False)
+        self.bursts = Bursts(self.due.append)
         self.asked = 0
+
+    def end_turn(self) -> None:
+        while self.due:
+            self.due.popleft()()
 
     def admit(self, connection: Connection, host: str) -> Reply | None:
         return None
@@ -130,8 +136,7 @@ def test_what_waits_for_nothing_is_answered_without_a_task() -> None:
         host = OneHost(reply(b"one"), reply(b"two"))
         connection, wire = connected(host)
         connection.data_received(REQUEST * 2)
-        while host.due:
-            host.due.popleft()()
+        host.end_turn()
         assert connection.task is None and connection.place is None
         assert wire.written.index(b"one") < wire.written.index(b"two")
         assert host.room.used == 0 and len(asyncio.all_tasks()) == 1
@@ -154,6 +159,7 @@ def test_answers_go_out_when_the_log_has_what_was_done(at_once: bool) -> None:
         assert connection.task is not None and not wire.written
         written.set_result(None)
         await connection.task
+        host.end_turn()
         assert b"200 OK" in wire.written
 
     asyncio.run(work())
@@ -187,8 +193,7 @@ def test_work_that_waits_goes_on_where_it_stopped() -> None:
         await asyncio.sleep(0)
         wrong.set_exception(KeyError("error"))
         await connection.task
-        while host.due:
-            host.due.popleft()()
+        host.end_turn()
         assert wire.written.index(b"first 'error'") < wire.written.index(b"second")
         assert host.room.used == 0 and connection.task is None and host.places.take(trusted=True, only_waits=False)
 
@@ -237,6 +242,7 @@ def test_a_defect_of_what_is_answered_at_once_is_told() -> None:
         connection, wire = connected(host)
         connection.data_received(REQUEST)
         connection.data_received(REQUEST)
+        host.end_turn()
         assert b"next" in wire.written and host.room.used == 0
 
     asyncio.run(work())
