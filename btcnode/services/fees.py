@@ -67,6 +67,7 @@ class FeeEstimates:
         accept_stale: bool,
     ) -> None:
         self._estimator = load_estimator(path, accept_stale=accept_stale)
+        self._current: tuple[int, int, int, bool] = (-1, -1, 0, False)  # tip, best header, seconds; and the answer
         self._block: tuple[list[MempoolEntry], int] | None = None  # that the estimator has not learnt from yet
         self._transactions = transactions
         self._view = view
@@ -82,7 +83,8 @@ class FeeEstimates:
     @property
     def estimator(self) -> FeeEstimator:
         """It has learnt from all that has happened."""
-        self._learn()
+        if self._block is not None:
+            self._learn()
         return self._estimator
 
     def _confirmed(self, entries: list[MempoolEntry], height: int) -> None:
@@ -102,7 +104,7 @@ class FeeEstimates:
         counts = (
             entry.sequence != 0  # 0: it is back from a block of another branch
             and not transactions.in_package
-            and not transactions.pool.parents(entry)
+            and (len(entry.cluster.entries) == 1 or not transactions.pool.has_parents(entry))
             and self._is_current()
         )
         self.estimator.added(entry, counts=counts)
@@ -114,9 +116,11 @@ class FeeEstimates:
     def _is_current(self) -> bool:
         """Whether the node is at the tip, so that waiting times mean something."""
         tree, tip, now = self._tree, self._view.active.tip, self._clock.now()
-        if self._view.is_initial_block_download(now) or tree.time(tip) < now - MAX_TIP_AGE:
-            return False
-        return tree.height(tip) >= tree.height(tree.best_header) - 1
+        best = tree.best_header
+        if self._current[:3] != (tip, best, now):  # thousands of transactions may come in a second
+            is_old = self._view.is_initial_block_download(now) or tree.time(tip) < now - MAX_TIP_AGE
+            self._current = tip, best, now, not is_old and tree.height(tip) >= tree.height(best) - 1
+        return self._current[3]
 
     def start(self) -> None:
         """Save every hour from now on."""

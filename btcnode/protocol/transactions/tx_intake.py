@@ -231,12 +231,13 @@ class TxIntake:
             return []
         seen: list[bytes] = []
         count = asked_for = 0
+        asks = self.download.tracker.has_announced(peer.id)
         for raw, digest in txs:
             if not peer.role.is_heard:
                 break  # one of them has cost it the connection
             wtxid = digest or sha256d(raw)
             count += 1
-            expected = self._is_expected(peer, wtxid)
+            expected = asks and self._is_expected(peer, wtxid)
             asked_for += expected
             try:
                 tx, known = self._read_small(peer, raw, wtxid)
@@ -244,7 +245,7 @@ class TxIntake:
                 self._cannot_read(peer, raw, error)
                 continue
             if tx is not None:
-                if not expected and self._is_expected(peer, tx.txid):
+                if asks and not expected and self._is_expected(peer, tx.txid):
                     asked_for += 1
                 wtxid = tx.wtxid
                 self._take(peer, tx, known)
@@ -394,11 +395,13 @@ class TxIntake:
         closed = self._open.pop(number, None)
         if closed is None:
             return None
+        busy = self._busy
         for tx in closed.txs:
             for tx_hash in (tx.wtxid, tx.txid):
-                self._busy[tx_hash] -= 1
-                if not self._busy[tx_hash]:
-                    del self._busy[tx_hash]
+                count = busy.pop(tx_hash)
+                if count > 1:
+                    busy[tx_hash] = count - 1
+                elif self._heirs:
                     self._heirs.pop(tx_hash, None)
         self._bytes -= closed.size
         peer = self._ctx.peers.get(closed.peer_id)
@@ -449,7 +452,7 @@ class TxIntake:
             self._keep_extra(replaced)
         entry = self._source.find_tx(tx.wtxid, True)
         if entry is not None:
-            self._relay.announce(entry, closed.positions)
+            self._relay.announce(entry, closed.positions, sender if closed.first_time else None)
         peer = self._ctx.peers.get(sender)
         if peer is not None and closed.first_time:
             peer.last_tx_unix = int(self._ctx.unix)

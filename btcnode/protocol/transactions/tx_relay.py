@@ -131,23 +131,22 @@ class TxRelay:
 
     # -- queueing ------------------------------------------------------------------------------------------------
 
-    def announce(self, entry: PoolEntry, positions: Positions | None = None) -> None:
-        """Let all peers know of a transaction of the mempool in their next turn; ``positions``: its wtxid's, if known.
+    def announce(self, entry: PoolEntry, positions: Positions | None = None, sender: int | None = None) -> None:
+        """Let all peers know of a transaction of the mempool in their next turn, but for its ``sender``.
 
-        See ``knows``.
+        ``positions``: its wtxid's, if known (see ``knows``).
         """
         item = (-self._source.chunk_feerate(entry), entry.wtxid)
-        by_wtxid = self._hasher.positions(entry.wtxid) if positions is None else positions
-        by_txid = by_wtxid if entry.txid == entry.wtxid else None  # rarely needed
+        by_wtxid, by_txid = positions, None
         for peer in self._peers.values():
+            if peer.id == sender:
+                continue
             state = peer.tx
             assert state is not None
             if peer.wtxid_relay:
-                positions = by_wtxid
-            elif by_txid is not None:
-                positions = by_txid
+                positions = by_wtxid = by_wtxid or self._hasher.positions(entry.wtxid)
             else:
-                positions = by_txid = self._hasher.positions(entry.txid)
+                positions = by_txid = by_txid or self._hasher.positions(entry.txid)
             if state.known.has(positions):
                 continue
             if state.at_rest:

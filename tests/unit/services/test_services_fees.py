@@ -12,15 +12,15 @@ import pytest
 from btcnode.mempool.entry import LockPoints, MempoolEntry
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
-from btcnode.services.fees import FeeEstimates
+from btcnode.services.fees import MAX_TIP_AGE, FeeEstimates
 from btcnode.services.transactions import AFTER_BLOCK
 from btcnode.testing.small_pool import coin, spend
 
 
-def entry_of(number: int) -> MempoolEntry:
+def entry_of(number: int, height: int = 5) -> MempoolEntry:
     tx = spend([coin(number)], 1_000_000, 500)
     return MempoolEntry(
-        tx, fee=500, weight=tx.weight, sigop_cost=0, time=0, height=5, sequence=1, spends_coinbase=False,
+        tx, fee=500, weight=tx.weight, sigop_cost=0, time=0, height=height, sequence=1, spends_coinbase=False,
         lock_points=LockPoints(-1, -1, -1),
     )  # fmt: skip
 
@@ -38,7 +38,7 @@ def test_a_block_is_learnt_from_a_moment_later_and_before_anything_else_counts(
     monkeypatch.setattr(FeeEstimator, "block", noted)
     transactions: Any = SimpleNamespace(pool=Mempool(), listen_confirmed=lambda listener: None, in_package=False)
     nothing = cast(Any, SimpleNamespace(is_initial_block_download=lambda now: True, active=SimpleNamespace(tip=0)))
-    tree = cast(Any, SimpleNamespace(time=lambda index: 0))
+    tree = cast(Any, SimpleNamespace(time=lambda index: 0, best_header=0))
     clock = cast(Any, SimpleNamespace(now=lambda: 1000))
     fees = FeeEstimates(transactions, nothing, tree, clock, tmp_path / "fees.dat", accept_stale=False)
 
@@ -52,9 +52,41 @@ def test_a_block_is_learnt_from_a_moment_later_and_before_anything_else_counts(
         fees._confirmed([entry_of(3)], 12)
         assert learnt == [10, 11] and fees.estimator.best_height == 12  # who asks is told of all
         fees._confirmed([entry_of(4)], 13)
-        fees._added(entry_of(5))
+        transactions.pool.add_alone(entry_of(5), 1000)
         assert learnt == [10, 11, 12, 13]
         await asyncio.sleep(2 * AFTER_BLOCK)
         assert learnt == [10, 11, 12, 13]
 
     asyncio.run(scene())
+
+
+def test_waiting_times_count_while_the_node_is_at_the_tip(tmp_path: Path) -> None:
+    """Whether it is may change with the tip, with the best header, and with the time alone."""
+    now, heights = 10_000_000, {0: 100, 1: 101, 2: 102}
+    times = {0: now, 1: now, 2: now}
+    clock = SimpleNamespace(now=lambda: now)
+    view = SimpleNamespace(is_initial_block_download=lambda now: False, active=SimpleNamespace(tip=0))
+    tree = SimpleNamespace(time=times.__getitem__, height=heights.__getitem__, best_header=0)
+    transactions: Any = SimpleNamespace(pool=Mempool(), listen_confirmed=lambda listener: None, in_package=False)
+    fees = FeeEstimates(
+        transactions, cast(Any, view), cast(Any, tree), cast(Any, clock), tmp_path / "f", accept_stale=False
+    )
+    fees.estimator.best_height = 100
+    numbers = iter(range(1, 100))
+
+    def counts() -> bool:
+        entry = entry_of(next(numbers), 100)
+        transactions.pool.add_alone(entry, now)
+        return fees.estimator.removed(entry.txid)
+
+    assert counts() and counts()
+    tree.best_header = 1
+    assert counts()
+    tree.best_header = 2  # two blocks are missing
+    assert not counts() and not counts()
+    view.active.tip = 1
+    assert counts()
+    now += MAX_TIP_AGE
+    assert counts()
+    now += 1
+    assert not counts()
