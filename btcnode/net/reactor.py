@@ -16,12 +16,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from btcnode.counting import Histogram
 from btcnode.errors import ConfigError
 from btcnode.net.addresses import free_port, from_sockname, lookup
-from btcnode.net.capture import MessageCapture
 from btcnode.net.common_line import Voice, taken_together
 from btcnode.net.connection import Connection, Door, Traffic
 from btcnode.net.listener import Listener
@@ -51,6 +50,9 @@ from btcnode.settings.permissions import AccessRules, Permission
 from btcnode.wire.netaddr import NETWORK_NAMES, NetAddress, Network
 from btcnode.wire.registry import PAYLOAD_LIMITS
 from btcnode.wire.transport import Transport, V1Transport
+
+if TYPE_CHECKING:
+    from btcnode.net.capture import MessageCapture
 
 MEASURE_INTERVAL = 1.0  # seconds
 LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from btcnode.errors import ConfigError
-from btcnode.net.capture import MessageCapture
 from btcnode.net.reactor import Reactor
 from btcnode.networks.assumeutxo import known_sets
 from btcnode.node.launch import StartStopped, closes
@@ -53,6 +52,8 @@ from btcnode.sync.memory_limiter import MemoryLimiter
 from btcnode.wire.constants import NODE_NETWORK, NODE_UTXO_SET
 
 if TYPE_CHECKING:
+    from btcnode.net.capture import MessageCapture
+    from btcnode.node.launch import Launch
     from btcnode.node.opening import OpenedNode
     from btcnode.protocol.config import ProtocolConfig
     from btcnode.services.proof_keeper import ProofKeeper
@@ -254,7 +255,7 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
         access=opened.access,
         dialer=opened.dialer,
         cjdns=settings.proxies.cjdnsreachable,
-        capture=MessageCapture(settings.net_dir, launch.clock.time) if settings.connections.capturemessages else None,
+        capture=_message_capture(launch),
         most_incoming=settings.connections.maxconnections + CLOSING_CONNECTIONS,
         gives_way=lambda: driver.has_block and not view.is_initial_block_download(launch.clock.now()),
     )
@@ -263,6 +264,15 @@ def _make_machinery(opened: OpenedNode, options: ProtocolConfig, stack: AsyncExi
     transactions = Transactions(driver, view, launch.clock, pool, opened.workers, feed, fatal)
     closes(stack, launch, transactions.close)
     return Machinery(options, driver, view, protocol, reactor, transactions)
+
+
+def _message_capture(launch: Launch) -> MessageCapture | None:
+    settings = launch.settings
+    if not settings.connections.capturemessages:
+        return None
+    from btcnode.net.capture import MessageCapture
+
+    return MessageCapture(settings.net_dir, launch.clock.time)
 
 
 def _make_limiter(opened: OpenedNode, machinery: Machinery, chain: Chain) -> MemoryLimiter:

@@ -30,7 +30,6 @@ from btcnode.storage.fault_note import last_fault
 from btcnode.storage.interpreter_lock import is_free_threaded, require_lock
 from btcnode.storage.layout import KERNELS_FAULT_FILE
 from btcnode.storage.locking import DirectoryLock
-from btcnode.storage.proof_files import ProofFiles
 from btcnode.sync.checker import PooledChecker
 from btcnode.sync.worker_pool import WorkerPool, worker_count
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from btcnode.rpc.http_server import HttpLimits
     from btcnode.settings.permissions import AccessRules
     from btcnode.settings.settings import Settings
+    from btcnode.storage.proof_files import ProofFiles
     from btcnode.sync.memory_plan import MemoryPlan
 
 REPAIR = "reindex_after_failure_noninteractive_yes"  # a value of -test
@@ -131,7 +131,11 @@ async def open_node(launch: Launch, stack: AsyncExitStack, meanwhile: Callable[[
     if workers is not None:
         closes(stack, launch, lambda: asyncio.to_thread(workers.close))
     checker = None if workers is None else PooledChecker(workers)
-    proofs = ProofFiles(settings.net_dir) if settings.storage.utreexocsn else None
+    proofs: ProofFiles | None = None
+    if settings.storage.utreexocsn:
+        from btcnode.storage.proof_files import ProofFiles
+
+        proofs = ProofFiles(settings.net_dir)
     store, settings, state = await _load_chain(launch, stack, settings, memory, store, checker, proofs)
     launch.failure.listen(lambda error: _note_damage(store, error))
     store.damage_reports.listen(launch.failure.reporter(asyncio.get_running_loop()))
