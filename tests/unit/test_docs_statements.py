@@ -34,7 +34,7 @@ from btcnode.services.first_contact import PATIENCE_S
 from btcnode.settings.doors import parse_daemon_words
 from btcnode.settings.groups.storage import MIN_PRUNE_MIB
 from btcnode.settings.table import OPTIONS, is_known
-from btcnode.sync import memory_plan
+from btcnode.sync import memory_plan, tx_verifier
 from btcnode.wire.registry import MESSAGE_CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +124,7 @@ STATEMENTS = [
      f" {limits.MAX_TX_BYTES_IN_VALIDATION // 10**6} MB together)"),
     ("mempool.md", f"the worst go until the pool is {100 // pool.EVICTION_SHARE} % below it (with a budget under"
      f" {pool.BULK_EVICTION_BYTES // 10**6} MB: just below it)"),
+    ("mempool.md", f"of up to {tx_verifier.BATCH_INPUTS} inputs, {tx_verifier.BATCHES_AHEAD} of them ahead"),
     ("mempool.md", f"`--mempoolexpiry` ({default('mempoolexpiry')} h)"),
     ("mempool.md", f"Up to {fee_stats.EXACT_BLOCKS} owed blocks are rounded"),
     ("mempool.md", f"buckets {fee_estimator.SPACING * 100 - 100:.0f} % apart"),
