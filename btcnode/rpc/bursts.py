@@ -2,17 +2,21 @@
 
 To wake a client that sleeps on another core can take longer than to answer it. Once one is awake, those beside it on
 that core cost little: so the answers of one turn of the loop are kept until its end, where the first of them wakes the
-core and the others find it awake. A client who asks alone has each answer at once.
+core and the others find it awake. A client who asks alone has each answer at once, and so has everybody for a while
+after something else has made a turn long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Protocol
 
 MOST_BYTES = 16 * 1024  # of an answer that is kept
 MOST_S = 0.0005  # that one is kept while others are made
+LONG_S = 0.002  # that one was kept, for something else than answers
+PAUSE_S = 0.1  # without keeping any after that
 
 
 class Client(Protocol):
@@ -37,10 +41,13 @@ class Bursts:
         self._since = 0.0  # what is kept longest
         self._last: Client | None = None
         self._is_due = False
+        self._paused_until = -inf
 
     def give(self, client: Client, answer: bytes) -> None:
         """Send an answer: at once to who had the last one too, or where it is large, else with others'."""
-        if client is self._last or len(answer) > MOST_BYTES:
+        now = self._clock()
+        if client is self._last or len(answer) > MOST_BYTES or now < self._paused_until:
+            self._last = client
             self.flush()
             client.put(answer)
             return
@@ -48,12 +55,13 @@ class Bursts:
         if client in self._kept:
             self.flush()
         if not self._kept:
-            self._since = self._clock()
+            self._since = now
         self._kept[client] = answer
         if not self._is_due:
             self._is_due = True
             self._call_soon(self._end_turn)
-        elif self._clock() - self._since > MOST_S:
+        elif now - self._since > MOST_S:
+            self._look_back(now)
             self.flush()
 
     def flush(self) -> None:
@@ -71,4 +79,11 @@ class Bursts:
 
     def _end_turn(self) -> None:
         self._is_due = False
-        self.flush()
+        if self._kept:
+            self._look_back(self._clock())
+            self.flush()
+
+    def _look_back(self, now: float) -> None:
+        """Keep none for a while where the first was kept for long."""
+        if now - self._since > LONG_S:
+            self._paused_until = now + PAUSE_S

@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from btcnode.net.turns import Turns
-from btcnode.rpc.bursts import MOST_BYTES, MOST_S, Bursts
+from btcnode.rpc.bursts import LONG_S, MOST_BYTES, MOST_S, PAUSE_S, Bursts
 from btcnode.rpc.connection import PIECE_BYTES, Connection, Plan
 from btcnode.rpc.http1 import OK, Head
 from btcnode.rpc.places import Places
@@ -73,6 +74,7 @@ def test_what_is_large_takes_with_it_what_was_kept() -> None:
     clients.bursts.give(other, bytes(MOST_BYTES + 1))
     assert [name for name, _ in clients.sent] == ["one", "other"]
     clients.bursts.give(other, bytes(MOST_BYTES))
+    assert [name for name, _ in clients.sent] == ["one", "other", "other"]  # who had the last one, too
     clients.bursts.give(one, b"3")
     clients.bursts.give(one, b"4")  # before the end of the turn
     assert [answer for name, answer in clients.sent if name == "one"] == [b"1", b"3", b"4"]
@@ -105,6 +107,36 @@ def test_nobody_is_kept_waiting_for_the_answers_of_others() -> None:
     assert len(clients.sent) == 3
     clients.end_turn()
     assert len(clients.sent) == 5
+
+
+@pytest.mark.parametrize("by", ["an answer", "something else"])
+def test_after_a_long_turn_none_is_kept_for_a_while(by: str) -> None:
+    """The loop may be busy with other things for longer than it takes to wake everybody."""
+    clients = Clients()
+    clients.bursts.give(clients.client("a"), b"1")
+    clients.now += 1.1 * LONG_S
+    if by == "an answer":
+        clients.bursts.give(clients.client("b"), b"1")
+    else:
+        clients.end_turn()
+    count = len(clients.sent)
+    assert count
+    for _ in range(3):
+        clients.now += 0.3 * PAUSE_S
+        for name in "cd":
+            count += 1
+            clients.bursts.give(clients.client(name), b"2")
+            assert len(clients.sent) == count
+    clients.end_turn()
+    clients.now += 0.2 * PAUSE_S
+    for name in "ef":
+        clients.bursts.give(clients.client(name), b"3")
+    clients.now += 0.9 * LONG_S
+    assert len(clients.sent) == count
+    clients.end_turn()
+    assert len(clients.sent) == count + 2
+    clients.bursts.give(clients.client("g"), b"4")
+    assert len(clients.sent) == count + 2  # it has not been long
 
 
 def test_who_has_gone_is_sent_nothing() -> None:
@@ -172,8 +204,9 @@ class NumberedHost:
         self.room = Room()
         self.places = Places(4, 64)
         self.due: deque[Callable[[], None]] = deque()
+        self.now = 0.0
         self.turns = Turns(self.due.append, charges=False)
-        self.bursts = Bursts(self.due.append)
+        self.bursts = Bursts(self.due.append, lambda: self.now)
 
     def admit(self, connection: Connection, host: str) -> Reply | None:
         return None
@@ -216,7 +249,7 @@ REQUESTS = st.tuples(
 STEPS = st.lists(
     st.one_of(
         REQUESTS,
-        st.sampled_from(["turn", "step"]),
+        st.sampled_from(["turn", "step", "time"]),
         st.tuples(st.integers(0, 2), st.sampled_from(["pause", "resume", "eof", "leave", "sweep", "give way"])),
     ),
     max_size=20,
@@ -258,6 +291,8 @@ def test_answers_of_any_kind_keep_their_order_and_none_is_lost(steps: list[Any])
                 await end_turn()
             elif step == "step":
                 await asyncio.sleep(0)
+            elif step == "time":
+                host.now += 0.7 * PAUSE_S
             elif len(step) == 4:
                 who, size, way, header = step
                 if ended[who] or wires[who].closing:
@@ -269,7 +304,7 @@ def test_answers_of_any_kind_keep_their_order_and_none_is_lost(steps: list[Any])
                 connections[who].data_received(head)
                 if header == EXPECT:
                     connections[who].data_received(b"x")
-                if alone and way == b"now" and size == 1:
+                if alone and way == b"now" and size == 1 and not connections[who].is_unread:
                     ready[who].add(number)
                 ended[who] = header == CLOSE
             else:

@@ -56,7 +56,7 @@ class Host:
         self.places = Places(4, 16)
         self.due: deque[Callable[[], None]] = deque()
         self.turns = Turns(self.due.append, charges=False)
-        self.bursts = Bursts(self.due.append)
+        self.bursts = Bursts(self.due.append, lambda: 0.0)
         self.asked = 0
 
     def end_turn(self) -> None:
