@@ -2,8 +2,8 @@
 
 To wake a client that sleeps on another core can take longer than to answer it. Once one is awake, those beside it on
 that core cost little: so the answers of one turn of the loop are kept until its end, where the first of them wakes the
-core and the others find it awake. A client who asks alone has each answer at once, and so has everybody for a while
-after something else has made a turn long.
+core and the others find it awake. A client who asks alone has each answer at once, but for its first, and so has
+everybody for a while after something else has made a turn long.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 MOST_BYTES = 16 * 1024  # of an answer that is kept
 MOST_S = 0.0005  # that one is kept while others are made
-LONG_S = 0.002  # that one was kept, for something else than answers
+LONG_S = 0.0005  # between two answers, or to the end of the turn: the loop has something else to do
 PAUSE_S = 0.1  # without keeping any after that
 
 
@@ -23,7 +23,7 @@ class Client(Protocol):
     """Who is answered."""
 
     def put(self, answer: bytes) -> None:
-        """Send an answer."""
+        """Send an answer; raises nothing."""
 
 
 class Bursts:
@@ -39,6 +39,7 @@ class Bursts:
         self._clock = clock
         self._kept: dict[Client, bytes] = {}
         self._since = 0.0  # what is kept longest
+        self._given = 0.0  # when there was an answer last
         self._last: Client | None = None
         self._is_due = False
         self._paused_until = -inf
@@ -54,14 +55,16 @@ class Bursts:
         self._last = client
         if client in self._kept:
             self.flush()
-        if not self._kept:
+        if self._kept:
+            self._look_back(now)
+        else:
             self._since = now
+        self._given = now
         self._kept[client] = answer
         if not self._is_due:
             self._is_due = True
             self._call_soon(self._end_turn)
         elif now - self._since > MOST_S:
-            self._look_back(now)
             self.flush()
 
     def flush(self) -> None:
@@ -84,6 +87,6 @@ class Bursts:
             self.flush()
 
     def _look_back(self, now: float) -> None:
-        """Keep none for a while where the first was kept for long."""
-        if now - self._since > LONG_S:
+        """Keep none for a while where there were no answers for long although some were kept."""
+        if now - self._given > LONG_S:
             self._paused_until = now + PAUSE_S
