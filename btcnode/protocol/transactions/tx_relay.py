@@ -87,7 +87,9 @@ class TxRelay:
             return
         known = RollingBloom(b"", self._known_per_generation, hasher=self._hasher)
         group = int.from_bytes(self._ctx.groups.group(peer.address), "little")
-        peer.tx = TxState(known, self._source.sequence, 0.0, group)
+        sequence = self._source.sequence
+        # its first turn is this one, and there is nothing: what comes a moment later waits as with everybody
+        peer.tx = TxState(known, sequence, 0.0, group, last_sequence=sequence, at_rest=True)
         if peer.relay:
             self._peers[peer.id] = peer
 

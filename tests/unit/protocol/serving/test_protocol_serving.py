@@ -228,9 +228,9 @@ def test_unreadable_block_ends_the_connection_with_one_line(bench: Bench, blocks
 def test_transactions_by_txid_and_wtxid(params: NetworkParams) -> None:
     pool = SmallPool()
     tx = spend([coin(1)], COIN_VALUE, 1000, witness=b"w")
-    pool.add(tx)
     bench = Bench(params, transactions=pool)
     peer = bench.peer()
+    pool.add(tx)
     wanted = GetData((InvItem(MSG_WTX, tx.wtxid), InvItem(MSG_WITNESS_TX, tx.txid), InvItem(MSG_TX, tx.txid)))
     bench.receive(peer, wanted)
     assert bench.sent(NotFound) == [NotFound(wanted.items)]  # it was not told of anything yet

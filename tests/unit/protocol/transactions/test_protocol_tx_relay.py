@@ -79,6 +79,20 @@ def test_each_peer_is_told_in_its_own_way_and_once(node: Bench, pool: SmallPool)
     assert not node.sent(Inv)
 
 
+def test_a_new_peer_waits_as_everybody_does(node: Bench, pool: SmallPool) -> None:
+    """Also for what comes before the first tick: the first turn of a connection is when it begins."""
+    peers = [node.peer(wtxid_relay=True), node.peer(OUTBOUND, services=1033, wtxid_relay=True)]
+    tx = simple(1)
+    add(node, pool, tx)
+    node.wait(0.1, each=0.1)
+    assert [told(node, peer) for peer in peers] == [[], []]
+    for peer in peers:
+        info = node.protocol.peer_info(peer)
+        assert info is not None and info["last_inv_sequence"] == 1
+    node.wait(60)
+    assert [told(node, peer) for peer in peers] == [[tx.wtxid], [tx.wtxid]]
+
+
 def test_who_has_it_is_not_told(node: Bench, pool: SmallPool) -> None:
     peers = [node.peer(wtxid_relay=True) for _ in range(3)]
     tx = simple(1)
