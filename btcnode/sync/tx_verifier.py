@@ -30,7 +30,7 @@ from btcnode.sync.worker_tasks import BatchResult, TxTask
 
 BATCH_INPUTS = 256  # about 6 ms of work: each batch costs the loop a fifth of one, whatever its size
 BATCH_BYTES = 60_000  # a job that is larger goes alone
-BATCHES_AHEAD = 3  # of a shard: about 20 ms of work, more than the loop may be away
+BATCHES_AHEAD = 3  # of a shard: full ones are about 20 ms of work, more than the loop may be away
 SPOT_INPUTS = 16  # about 1 ms; with so few bytes at most 100 signatures
 SPOT_BYTES = 5_000
 SLICE = 0.005  # seconds of the loop for what follows from verdicts, until others have had their turn

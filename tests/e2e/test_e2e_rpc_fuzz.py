@@ -25,7 +25,7 @@ BITCOIND = os.environ.get("BTCNODE_BITCOIND")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_no_input_is_an_internal_error(tmp_path: Path) -> None:
     report = Report()
     run(Plan(seed=7, cases=4, passes=("indexed",)), tmp_path, None, report)

@@ -124,7 +124,7 @@ STATEMENTS = [
      f" {limits.MAX_TX_BYTES_IN_VALIDATION // 10**6} MB together)"),
     ("mempool.md", f"the worst go until the pool is {100 // pool.EVICTION_SHARE} % below it (with a budget under"
      f" {pool.BULK_EVICTION_BYTES // 10**6} MB: just below it)"),
-    ("mempool.md", f"of up to {tx_verifier.BATCH_INPUTS} inputs, {tx_verifier.BATCHES_AHEAD} of them ahead"),
+    ("mempool.md", f"of {tx_verifier.BATCH_INPUTS} inputs, {tx_verifier.BATCHES_AHEAD} of them ahead"),
     ("mempool.md", f"`--mempoolexpiry` ({default('mempoolexpiry')} h)"),
     ("mempool.md", f"Up to {fee_stats.EXACT_BLOCKS} owed blocks are rounded"),
     ("mempool.md", f"buckets {fee_estimator.SPACING * 100 - 100:.0f} % apart"),

@@ -9,16 +9,20 @@ from typing import Any, cast
 
 import pytest
 
-from btcnode.mempool.entry import LockPoints, MempoolEntry
+from btcnode.mempool.entry import LockPoints, MempoolEntry, RemovalReason
 from btcnode.mempool.fee_estimator import FeeEstimator
 from btcnode.mempool.pool import Mempool
+from btcnode.primitives.tx import Tx
 from btcnode.services.fees import MAX_TIP_AGE, FeeEstimates
 from btcnode.services.transactions import AFTER_BLOCK
-from btcnode.testing.small_pool import coin, spend
+from btcnode.testing.small_pool import coin, output, spend
 
 
 def entry_of(number: int, height: int = 5) -> MempoolEntry:
-    tx = spend([coin(number)], 1_000_000, 500)
+    return made(spend([coin(number)], 1_000_000, 500), height)
+
+
+def made(tx: Tx, height: int = 5) -> MempoolEntry:
     return MempoolEntry(
         tx, fee=500, weight=tx.weight, sigop_cost=0, time=0, height=height, sequence=1, spends_coinbase=False,
         lock_points=LockPoints(-1, -1, -1),
@@ -90,3 +94,29 @@ def test_waiting_times_count_while_the_node_is_at_the_tip(tmp_path: Path) -> Non
     assert counts()
     now += 1
     assert not counts()
+
+
+def test_who_spends_from_the_pool_says_nothing_about_fees(tmp_path: Path) -> None:
+    """It may have to wait for its parents. Who takes another's place, or has relatives beside him, counts."""
+    view = SimpleNamespace(is_initial_block_download=lambda now: False, active=SimpleNamespace(tip=0))
+    tree = SimpleNamespace(time=lambda index: 1000, height=lambda index: 5, best_header=0)
+    clock = SimpleNamespace(now=lambda: 1000)
+    pool = Mempool()
+    transactions: Any = SimpleNamespace(pool=pool, listen_confirmed=lambda listener: None, in_package=False)
+    fees = FeeEstimates(
+        transactions, cast(Any, view), cast(Any, tree), cast(Any, clock), tmp_path / "f", accept_stale=False
+    )
+    fees.estimator.best_height = 5
+
+    def counts(entry: MempoolEntry, *replaced: MempoolEntry) -> bool:
+        pool.stage(replaced, [entry]).apply(RemovalReason.REPLACED, 1000)
+        return fees.estimator.removed(entry.txid)
+
+    parent = entry_of(1)
+    assert counts(parent)
+    child = made(spend([output(parent.tx)], 999_500, 500))
+    assert not counts(child)
+    assert not counts(made(spend([output(child.tx)], 999_000, 500)))
+    assert not counts(made(spend([output(parent.tx), coin(2)], 1_999_500, 5000)), *pool.descendants(parent))
+    other = made(spend([coin(1)], 1_000_000, 9000))
+    assert counts(other, parent, *pool.descendants(parent))

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import cast
 
 import pytest
 
@@ -18,7 +19,7 @@ from btcnode.script.errors import ScriptError
 from btcnode.script.flags import STANDARD_VERIFY_FLAGS
 from btcnode.script.verify import ScriptFailure, ScriptJob
 from btcnode.sync import tx_verifier
-from btcnode.sync.tx_verifier import TxVerifier, verify_batch, verify_beside
+from btcnode.sync.tx_verifier import BATCH_BYTES, BATCH_INPUTS, BATCHES_AHEAD, TxVerifier, verify_batch, verify_beside
 from btcnode.sync.worker_codec import pack_failures, unpack_failures
 from btcnode.sync.worker_pool import WorkerPool
 from btcnode.sync.worker_tasks import BatchResult, TxTask
@@ -88,6 +89,48 @@ async def run(
     assert verifier.open == 0 and verifier.verified == len(jobs)
     verifier.close()
     return verdicts, sum(here)
+
+
+class Batches:
+    """A pool that takes batches and gives no verdict until it is told to."""
+
+    shards, usable, running = 1, True, True
+
+    def __init__(self) -> None:
+        self.tasks: list[TxTask] = []
+
+    def submit_transactions(self, task: TxTask) -> None:
+        self.tasks.append(task)
+
+
+def test_batches_are_large_and_few_are_ahead(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:
+    """A batch ends with the job that fills it, and before one that makes its bytes too many."""
+
+    async def work() -> None:
+        pool = Batches()
+        verifier = TxVerifier(cast(WorkerPool, pool))
+        small, inputs = jobs[0][0], len(jobs[0][0].spent)
+        many = 1 + (BATCHES_AHEAD + 1) * BATCH_INPUTS // inputs
+        for n in range(many):
+            verifier.submit(small, n.to_bytes(32, "big"), lambda failure, seconds: None)
+        await asyncio.sleep(0)
+        full = -(-BATCH_INPUTS // inputs)
+        assert [len(task.jobs) for task in pool.tasks] == [full] * BATCHES_AHEAD
+        pool.tasks[0].answer(BatchResult(full, None, 1.0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [len(task.jobs) for task in pool.tasks[BATCHES_AHEAD:]] == [full]
+        verifier.close()
+        large = small._replace(raw_tx=bytes(BATCH_BYTES // 2 - 1))
+        pool = Batches()
+        verifier = TxVerifier(cast(WorkerPool, pool))
+        for n in range(5):
+            verifier.submit(large, n.to_bytes(32, "big"), lambda failure, seconds: None)
+        await asyncio.sleep(0)
+        assert [len(task.jobs) for task in pool.tasks] == [2, 2, 1]
+        verifier.close()
+
+    asyncio.run(work())
 
 
 def test_without_workers_a_thread_verifies(jobs: list[tuple[ScriptJob, bytes, bool]]) -> None:

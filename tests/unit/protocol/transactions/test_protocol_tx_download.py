@@ -645,3 +645,22 @@ def test_who_has_nothing_in_validation_is_not_held_back_for_others(
     assert not node.all(fx.SetReceiving)
     node.receive(idle, TxMessage(simple(6).raw))
     assert node.all(fx.SetReceiving) == [fx.SetReceiving(idle, False)]
+
+
+@pytest.mark.parametrize("by_wtxid", [True, False])
+def test_what_we_asked_for_is_excused(node: Bench, by_wtxid: bool) -> None:
+    """By the share of it among those that came together; nothing is where nothing was asked for."""
+    peer = node.peer(OUTBOUND, services=1033, wtxid_relay=by_wtxid)
+    wanted, more = simple(1), [simple(n) for n in (2, 3, 4)]
+
+    def shares(*txs: Tx) -> list[float]:
+        effects = node.protocol.step(node.now, ev.TransactionsReceived(peer, tuple((tx.raw, b"") for tx in txs)))
+        return [effect.share for effect in effects if isinstance(effect, fx.Excuse)]
+
+    item = InvItem(MSG_WTX, wanted.wtxid) if by_wtxid else InvItem(MSG_TX, wanted.txid)
+    assert shares(simple(5)) == []
+    node.receive(peer, Inv((item,)))
+    node.wait(2.2, each=0.1)
+    assert shares(simple(6)) == []
+    assert shares(more[0], wanted, *more[1:]) == [0.25]
+    assert shares(simple(7)) == []
