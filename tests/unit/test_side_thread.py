@@ -26,6 +26,16 @@ def test_what_hangs_is_waited_for_as_long_as_said() -> None:
     assert thread.close(60.0)
 
 
+def test_who_waits_for_one_that_is_about_to_end_waits_for_that() -> None:
+    """And not for a piece behind its end: each node that stopped took two seconds for that."""
+    goes_on = threading.Event()
+    thread = SideThread("t")
+    thread.give(goes_on.wait)  # type: ignore[arg-type]
+    assert not thread.close(0.0) and not thread.wait(0.0)
+    threading.Timer(0.05, goes_on.set).start()
+    assert thread.wait(5.0)
+
+
 def test_a_piece_does_not_wait_for_itself() -> None:
     said: list[bool] = []
     thread = SideThread("t")
