@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lib.rpc_diff.walking import is_tie
+from tests.lib.rpc_diff.walking import is_judged_anew, is_tie
 
 LOADED = {"one", "two", "three"}
 
@@ -41,3 +41,28 @@ def tips(*rows: str) -> Any:
 def test_ties(ours: tuple[str, ...], theirs: tuple[str, ...], tie: bool) -> None:
     assert is_tie(tips(*ours), tips(*theirs), LOADED) is tie
     assert is_tie(tips(*theirs), tips(*ours), LOADED) is tie
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "anew"),
+    [
+        (("one 9 active", "two 8 valid-headers"), ("one 9 active", "two 8 invalid"), True),
+        (("one 9 active", "two 9 valid-fork"), ("one 9 active", "two 9 invalid"), True),
+        (("one 9 active", "two 8 invalid"), ("one 9 active", "two 8 valid-headers"), False),
+        (("one 9 active", "new 8 valid-headers"), ("one 9 active", "new 8 invalid"), False),
+        (("one 9 active", "two 8 headers-only"), ("one 9 active", "two 8 invalid"), False),
+        (("one 9 active", "two 8 valid-headers"), ("one 9 active", "two 7 invalid"), False),
+        (("one 9 active", "two 8 valid-headers"), ("one 9 active",), False),
+        (("one 9 active",), ("one 9 active", "two 8 invalid"), False),
+        (("one 9 active", "two 9 valid-fork"), ("two 9 active", "one 9 invalid"), False),
+        (("one 9 active",), ("one 9 active",), False),
+        (
+            ("one 9 active", "two 8 valid-fork", "three 7 valid-fork"),
+            ("one 9 active", "two 8 invalid", "three 7 headers-only"),
+            False,
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_judged_anew(ours: tuple[str, ...], theirs: tuple[str, ...], anew: bool) -> None:
+    """By us alone: bitcoind has written it."""
+    assert is_judged_anew(tips(*ours), tips(*theirs), LOADED) is anew

@@ -180,7 +180,7 @@ class Walking:
             if statuses(tips[0]) == statuses(tips[-1]) or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-        return is_tie(tips[0], tips[-1], self._loaded)
+        return is_tie(tips[0], tips[-1], self._loaded) or is_judged_anew(tips[0], tips[-1], self._loaded)
 
     def _is_trim_tie(self) -> bool:
         """Whether the nodes have let go of other transactions that were worth the same.
@@ -299,3 +299,19 @@ def is_tie(ours: Tree, theirs: Tree, loaded: Collection[str]) -> bool:
     if len(active) == 1:
         return sides in ({"invalid", "valid-headers"}, {"invalid", "valid-fork"}) and differing <= names - active.keys()
     return differing == active.keys() and sides - {"active"} <= {"valid-fork", "valid-headers"}
+
+
+def is_judged_anew(ours: Tree, theirs: Tree, loaded: Collection[str]) -> bool:
+    """Whether two answers of ``getchaintips`` differ by verdicts that btcnode has not confirmed before it stopped.
+
+    A block that broke a rule is invalid for the run that has seen it, until a second look has found no damage of ours.
+    """
+    rows = statuses(ours), statuses(theirs)
+    differing = {name for name in rows[0].keys() | rows[1].keys() if rows[0].get(name) != rows[1].get(name)}
+    return bool(differing) and all(
+        name in loaded
+        and name in rows[0]
+        and rows[0][name][1] in ("valid-headers", "valid-fork")
+        and rows[1].get(name) == (rows[0][name][0], "invalid")
+        for name in differing
+    )
